@@ -1,0 +1,74 @@
+"""What trainkit raises, and the help it gives for a misspelt name.
+
+The tree::
+
+    TrainkitError               exit status 3: could not judge
+    ├── UsageError              exit status 2: an argument or the configuration is wrong
+    │   └── ConfigError         every mistake of one configuration at once
+    └── CannotJudgeError        exit status 3: git, a child process or the environment let us down
+
+Bad news about the code under test is never an exception: it is a `Verdict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+class TrainkitError(Exception):
+    """A failure that the user can understand: one slug, one message, no traceback.
+
+    The slug has an entry in docs/messages.md.
+    """
+
+    exit_status = 3
+
+    def __init__(self, slug: str, message: str) -> None:
+        super().__init__(message)
+        self.slug = slug
+
+    def lines(self) -> list[str]:
+        """Give one printable line per mistake."""
+        return [f"{self.slug}: {self}"]
+
+
+class UsageError(TrainkitError):
+    """An argument or a setting is wrong; nothing was run."""
+
+    exit_status = 2
+
+
+class ConfigError(UsageError):
+    """A configuration is wrong; `mistakes` are pairs of slug and message, all of them."""
+
+    def __init__(self, mistakes: Sequence[tuple[str, str]]) -> None:
+        assert mistakes, "a ConfigError needs a mistake"
+        super().__init__(mistakes[0][0], "\n".join(message for _, message in mistakes))
+        self.mistakes = tuple(mistakes)
+
+    def lines(self) -> list[str]:
+        """Give one printable line per mistake."""
+        return [f"{slug}: {message}" for slug, message in self.mistakes]
+
+
+class CannotJudgeError(TrainkitError):
+    """No verdict could be reached: never a pass, never a failure of the code under test."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Give "; did you mean 'x'?" for the nearest known name, or the list of what is known.
+
+    For a dotted name the whole and the last part are tried, so that `max_epoch` finds
+    `trainer.max_epochs`.
+    """
+    import difflib  # late: 4 ms that only a mistake has to pay
+
+    candidates = list(known)
+    by_leaf = {candidate.rpartition(".")[2]: candidate for candidate in reversed(candidates)}
+    close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)
+    if not close:
+        leaf = difflib.get_close_matches(name.rpartition(".")[2], by_leaf, n=1, cutoff=0.7)
+        close = [by_leaf[leaf[0]]] if leaf else []
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known: {', '.join(candidates)}" if candidates else ""
