@@ -23,9 +23,10 @@ class TrainkitError(Exception):
 
     exit_status = 3
 
-    def __init__(self, slug: str, message: str) -> None:
+    def __init__(self, slug: str, message: str, *, evidence: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.slug = slug
+        self.evidence = tuple(evidence)  # what a program said, for the report
 
     def lines(self) -> list[str]:
         """Give one printable line per mistake."""

@@ -1,0 +1,60 @@
+"""Runs at the start of each Python process of a guarded command: standard library only.
+
+Python imports it because its folder is first on PYTHONPATH. It runs the file named by
+TRAINKIT_PRELOAD, hands over to the environment's own sitecustomize, and at exit writes which source
+files of the project were loaded to the folder TRAINKIT_SOURCES. It never raises into the program.
+"""
+
+import atexit
+import os
+import sys
+
+
+def _write_sources() -> None:
+    try:
+        import json  # late, like runpy below: the fewer modules we bring, the less we hide
+
+        own, foreign = os.environ["TRAINKIT_TREE"] + os.sep, os.environ["TRAINKIT_ORIGIN"] + os.sep
+        loaded: dict[str, list[str]] = {"own": [], "foreign": []}
+        for name, module in list(sys.modules.items()):
+            # At exit the script has lost its __file__; its loader still knows.
+            path = getattr(module, "__file__", None) or getattr(
+                getattr(module, "__loader__", None), "path", None
+            )
+            if not path or name.startswith("_trainkit_") or name == __name__:
+                continue
+            path = os.path.realpath(path)
+            if path.startswith(own):
+                loaded["own"].append(path)
+            elif path.startswith(foreign) and "site-packages" not in path:
+                loaded["foreign"].append(path)
+        with open(os.path.join(os.environ["TRAINKIT_SOURCES"], f"{os.getpid()}.json"), "w") as file:
+            json.dump(loaded, file)
+    except Exception as error:
+        print(f"trainkit: could not write the loaded sources: {error!r}", file=sys.stderr)
+
+
+def _run(path: str, name: str) -> None:
+    import runpy
+
+    runpy.run_path(path, run_name=name)
+
+
+def _run_shadowed() -> None:
+    """Run the sitecustomize that this one hides, if the environment has one."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    for folder in sys.path:
+        path = os.path.join(folder, "sitecustomize.py")
+        if os.path.abspath(folder) != here and os.path.isfile(path):
+            _run(path, "sitecustomize")
+            return
+
+
+if os.environ.get("TRAINKIT_SOURCES"):
+    atexit.register(_write_sources)
+_run_shadowed()
+if os.environ.get("TRAINKIT_PRELOAD"):
+    try:
+        _run(os.environ["TRAINKIT_PRELOAD"], "_trainkit_preload")
+    except Exception as error:
+        print(f"trainkit: preload failed: {error!r}", file=sys.stderr)

@@ -1,0 +1,65 @@
+"""The few things we ask git. A git failure is an error of ours, never a verdict."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from trainkit.errors import CannotJudgeError, UsageError
+
+# Set inside hooks and `git rebase --exec`: they would point our calls at another index or folder.
+_INHERITED = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in `folder` and give its standard output, without the last newline.
+
+    Raises:
+        CannotJudgeError: git is missing or failed; the message holds what it said.
+    """
+    environment = {key: value for key, value in os.environ.items() if key not in _INHERITED}
+    command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
+    try:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    except FileNotFoundError as error:
+        raise CannotJudgeError(
+            "git-missing", "git is not on PATH; trainkit compares git revisions"
+        ) from error
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().replace("\n", " | ")
+        raise CannotJudgeError("git-failed", f"git {' '.join(arguments)}: {said}")
+    return done.stdout.decode(errors="surrogateescape").removesuffix("\n")
+
+
+def find_toplevel(folder: Path) -> Path:
+    """Give the top folder of the working tree that `folder` lies in.
+
+    Raises:
+        UsageError: `folder` is in no git working tree.
+    """
+    try:
+        return Path(git(folder, "rev-parse", "--show-toplevel")).resolve()
+    except CannotJudgeError as error:
+        if error.slug == "git-missing":
+            raise
+        raise UsageError("not-a-repository", f"{folder} is in no git working tree") from error
+
+
+def resolve_commit(folder: Path, revision: str) -> str:
+    """Give the full hash of the commit that `revision` names.
+
+    Raises:
+        UsageError: there is no such commit in this clone; says so when the clone is shallow.
+    """
+    try:
+        return git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    except CannotJudgeError as error:
+        shallow = git(folder, "rev-parse", "--is-shallow-repository") == "true"
+        help_ = "the clone is shallow, get more of it: git fetch --deepen=50" if shallow else "give another --base"
+        raise UsageError("unknown-revision", f"no commit '{revision}' in this clone; {help_}") from error
+
+
+def default_base(folder: Path) -> str:
+    """Name the previous revision: HEAD while there are uncommitted changes, else HEAD's parent."""
+    return "HEAD" if git(folder, "status", "--porcelain") else "HEAD~1"

@@ -1,0 +1,161 @@
+"""Programs run in a tree: a fixed environment, and proof that they loaded the tree's own files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainkit.errors import CannotJudgeError
+from trainkit.repo.trees import Tree
+
+_BOOTSTRAP = Path(__file__).with_name("bootstrap")
+# What changes results or timings between two runs of the same program.
+_FIXED = {
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """A finished program: what it printed, and the project's source files that it loaded."""
+
+    command: str
+    returncode: int
+    stdout: str
+    stderr: str
+    own: tuple[str, ...]
+    foreign: tuple[str, ...]
+
+    def last_words(self, num_lines: int = 12) -> tuple[str, ...]:
+        """Give the end of what it printed, standard error first."""
+        said = self.stderr.strip() or self.stdout.strip()
+        return tuple(said.splitlines()[-num_lines:])
+
+
+def run_in_tree(
+    tree: Tree,
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    shown: str = "",
+    environment: Mapping[str, str] | None = None,
+    preload: Path | None = None,
+    prove: bool = True,
+) -> Completed:
+    """Run `command` in the folder of `tree`, in a process group that never outlives the call.
+
+    `preload` is a file that runs at the start of each Python process of the command; `shown` stands
+    for the command in messages.
+
+    Raises:
+        CannotJudgeError: it ran out of time, could not be started, or (with `prove`) loaded sources
+            of the project from elsewhere than the tree, or none at all.
+    """
+    words = [sys.executable if command[0] in {"python", "python3"} else command[0], *command[1:]]
+    shown = shown or " ".join(command)
+    with tempfile.TemporaryDirectory(prefix="trainkit-sources-") as folder:
+        variables = _child_environment(tree) | dict(environment or {})
+        variables |= {"TRAINKIT_SOURCES": folder, "TRAINKIT_PRELOAD": str(preload or "")}
+        returncode, stdout, stderr = _communicate(words, shown, tree.path, variables, timeout_s)
+        own, foreign = _read_sources(Path(folder))
+    done = Completed(
+        command=shown, returncode=returncode, stdout=stdout, stderr=stderr, own=own, foreign=foreign
+    )
+    if prove and returncode == 0:
+        prove_sources(tree, done)
+    return done
+
+
+def _child_environment(tree: Tree) -> dict[str, str]:
+    # Entries of the user's PYTHONPATH that lie in the project mean the same place in the tree.
+    origin = str(tree.origin)
+    inherited = [
+        str(tree.path) + entry.removeprefix(origin) if (entry + os.sep).startswith(origin + os.sep) else entry
+        for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        if entry
+    ]
+    search = [str(_BOOTSTRAP), *tree.python_path(), *inherited]
+    return (
+        os.environ
+        | _FIXED
+        | {
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(search)),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+            "TRAINKIT_TREE": str(tree.path.resolve()),
+            "TRAINKIT_ORIGIN": str(tree.origin.resolve()),
+        }
+    )
+
+
+def _communicate(
+    words: Sequence[str], shown: str, folder: Path, environment: Mapping[str, str], timeout_s: float
+) -> tuple[int, str, str]:
+    try:
+        process = subprocess.Popen(
+            words,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CannotJudgeError("command-not-started", f"{shown}: {error.strerror}: {words[0]}") from error
+    try:
+        stdout, stderr = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        message = f"{shown}: stopped after {timeout_s:g} s"
+        raise CannotJudgeError("command-timeout", message) from error
+    finally:
+        _kill_group(process)
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
+    return process.returncode, stdout, stderr
+
+
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _read_sources(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    own: set[str] = set()
+    foreign: set[str] = set()
+    for path in folder.glob("*.json"):
+        loaded = json.loads(path.read_text())
+        own.update(loaded["own"])
+        foreign.update(loaded["foreign"])
+    return tuple(sorted(own)), tuple(sorted(foreign))
+
+
+def prove_sources(tree: Tree, done: Completed) -> None:
+    """Make sure that a program ran on the sources of its tree.
+
+    Raises:
+        CannotJudgeError: it loaded sources of the project from elsewhere, or none.
+    """
+    if done.foreign:
+        message = (
+            f"{done.command}: on the {tree.side} side it loaded {done.foreign[0]}, not the copy in its tree"
+        )
+        raise CannotJudgeError("foreign-sources", message)
+    if not done.own:
+        message = f"{done.command}: on the {tree.side} side it loaded no Python file of the project"
+        raise CannotJudgeError("no-own-sources", message)

@@ -1,0 +1,163 @@
+"""Two trees in temporary folders; the user's own is only read, whatever happens."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainkit.errors import CannotJudgeError, UsageError
+from trainkit.repo.git import default_base, find_toplevel, git, resolve_commit
+from trainkit.repo.trees import open_trees
+
+
+@pytest.fixture
+def project(make_project):
+    """A project whose second commit, index, working tree and untracked files all differ."""
+    project = make_project({"a.py": "A = 1\n", "gone.py": "", ".gitignore": "ignored/\n"})
+    project.write("a.py", "A = 2\n")
+    project.commit("second")
+    project.write("a.py", "A = 3\n")
+    project.write("new file.py", "N = 1\n")
+    project.write("ignored/data.bin", "x")
+    (project.path / "gone.py").unlink()
+    (project.path / "link.py").symlink_to("a.py")
+    return project
+
+
+def test_each_side_is_what_it_should_be(project):
+    """The baseline is the revision, the candidate the working tree with uncommitted and new files."""
+    before = project.state()
+    with open_trees(project.path, "HEAD~1") as (candidate, baseline):
+        assert (candidate.path / "a.py").read_text() == "A = 3\n"
+        assert (candidate.path / "new file.py").exists()
+        assert (candidate.path / "link.py").is_symlink()
+        assert not (candidate.path / "gone.py").exists()
+        assert not (candidate.path / "ignored").exists()
+        assert (baseline.path / "a.py").read_text() == "A = 1\n"
+        assert (baseline.path / "gone.py").exists()
+        assert "uncommitted" in candidate.revision
+        assert baseline.revision.startswith("HEAD~1 (")
+        folder = candidate.path.parent
+
+    assert not folder.exists()
+    assert project.state() == before
+
+
+def test_a_project_in_a_subfolder_keeps_its_place(make_project):
+    """In a repository of several projects the trees point at the same folder inside."""
+    project = make_project({"one/pyproject.toml": "", "one/src/one.py": "", "two/x.py": ""})
+    with open_trees(project.path / "one", "HEAD") as (candidate, baseline):
+        assert candidate.python_path() == [str(candidate.path / "src"), str(candidate.path)]
+        assert (baseline.path / "src/one.py").exists()
+
+        assert baseline.path.name == candidate.path.name == "one"
+
+
+def test_a_project_that_the_base_does_not_have_is_an_error(make_project):
+    """No empty baseline, which everything would be better than."""
+    project = make_project({"a.py": ""})
+    project.write("late/b.py", "")
+
+    with pytest.raises(CannotJudgeError, match="has no folder 'late'"), open_trees(project.path / "late", "HEAD"):
+        pass
+
+
+def test_an_unknown_revision_is_a_usage_error(project):
+    """The message names the revision and what to do."""
+    with pytest.raises(UsageError, match="no commit 'v99' in this clone; give another --base"):
+        resolve_commit(project.path, "v99")
+
+
+def test_a_revision_is_never_read_as_an_option(project):
+    """`--base --output=x` must not reach git as an option."""
+    with pytest.raises(UsageError, match="no commit '--output=x'"):
+        resolve_commit(project.path, "--output=x")
+
+
+def test_a_shallow_clone_says_that_it_is(project, tmp_path):
+    """The parent is missing in a clone of depth 1, and the message says how to get it."""
+    clone = tmp_path / "shallow"
+    subprocess.run(["git", "clone", "-q", "--depth=1", f"file://{project.path}", str(clone)], check=True)
+
+    with pytest.raises(UsageError, match="shallow, get more of it: git fetch --deepen=50"):
+        resolve_commit(clone, "HEAD~1")
+
+
+def test_a_folder_outside_git_is_a_usage_error(tmp_path):
+    """No guess at a repository."""
+    with pytest.raises(UsageError, match="is in no git working tree"):
+        find_toplevel(tmp_path)
+
+
+def test_a_missing_git_is_said(project, monkeypatch):
+    """Without git there is no judgement."""
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(CannotJudgeError, match="git is not on PATH"):
+        find_toplevel(project.path)
+
+
+def test_a_hooks_environment_is_not_inherited(project, monkeypatch):
+    """Inside a git hook GIT_DIR and GIT_INDEX_FILE would point at something else."""
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    monkeypatch.setenv("GIT_INDEX_FILE", "/nowhere")
+
+    assert find_toplevel(project.path) == project.path.resolve()
+
+
+def test_the_default_base_is_the_previous_revision(project):
+    """HEAD while something is uncommitted, its parent in a clean tree."""
+    assert default_base(project.path) == "HEAD"
+    project.commit()
+
+    assert default_base(project.path) == "HEAD~1"
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from trainkit.repo.trees import open_trees
+with open_trees(Path(sys.argv[1]), "HEAD") as (candidate, baseline):
+    print(candidate.path.parent, flush=True)
+    time.sleep(60)
+"""
+
+
+def _hold(project) -> tuple[subprocess.Popen, Path]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(project.path)], stdout=subprocess.PIPE, text=True)
+    return process, Path(process.stdout.readline().strip())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_run_leaves_nothing(project, number):
+    """Ctrl-C, SIGTERM and a closed terminal remove the trees and the worktree."""
+    before = project.state()
+    process, folder = _hold(project)
+    assert folder.is_dir()
+    process.send_signal(number)
+    process.communicate(timeout=30)
+
+    assert not folder.exists()
+    assert project.state() == before
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(project):
+    """SIGKILL leaves a worktree; the next run removes it, and that of a living process stays."""
+    killed, left = _hold(project)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    living, kept = _hold(project)
+    try:
+        assert left.exists() is False, "the next run is the one that started above"
+        with open_trees(project.path, "HEAD"):
+            pass
+
+        assert kept.exists()
+        assert str(kept) in git(project.path, "worktree", "list")
+        assert str(left) not in git(project.path, "worktree", "list")
+    finally:
+        living.terminate()
+        living.communicate(timeout=30)
