@@ -1,1 +1,15 @@
-"""TODO"""
+"""The guards: each measures, returns a `Verdict`, and stops. None knows another, or the core.
+
+"Guard" here is a guard of refactors, not one of torch Dynamo's.
+"""
+
+from __future__ import annotations
+
+# name -> where its `check(context) -> Verdict` is; loaded when it is run
+GUARDS = {
+    "imports": "trainkit.guards.imports",
+    "golden": "trainkit.guards.golden",
+    "complexity": "trainkit.guards.complexity",
+    "bench": "trainkit.guards.bench",
+    "gpu": "trainkit.guards.gpu",
+}

@@ -1,0 +1,131 @@
+"""The project's benchmarks on both revisions, interleaved: a slow-down beyond all spread fails.
+
+`pytest --benchmark` runs in fresh processes in the order baseline, candidate, candidate, baseline. A
+benchmark fails only when its fastest candidate run is slower than its slowest baseline run by more
+than the margin: times on shared machines deserve no finer verdict from four runs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainkit.errors import CannotJudgeError
+from trainkit.guards.context import Context
+from trainkit.repo.process import run_in_tree
+from trainkit.repo.trees import Tree
+from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict, status_of
+
+Times = dict[str, float]  # benchmark -> its fastest round, in seconds
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """`[tool.trainkit.bench]`: where the benchmarks are, and the slow-down that is let pass."""
+
+    folder: str = "benchmarks"
+    margin: float = field(default=0.2, metadata={"min": 0})
+    timeout_s: float = field(default=600.0, metadata={"min": 1})
+
+
+SETTINGS = BenchSettings
+
+
+def check(context: Context) -> Verdict:
+    """Run the candidate's benchmarks on both sides and compare each with itself."""
+    settings = context.parse(BenchSettings)
+    if not (context.candidate.path / settings.folder).is_dir():
+        summary = f"there is no folder {settings.folder}"
+        return Verdict(guard=context.name, status=Status.SKIPPED, summary=summary)
+    baseline = context.baseline
+    if baseline:
+        _share_benchmarks(context.candidate, baseline, settings.folder)
+    order = [baseline, context.candidate, context.candidate, baseline] if baseline else [context.candidate]
+    times: dict[str, list[Times]] = {"baseline": [], "candidate": []}
+    for number, tree in enumerate(filter(None, order), start=1):
+        context.progress(f"run {number} of {len(order)}, {tree.side}")
+        times[tree.side].append(_run_benchmarks(tree, settings))
+    findings: list[Finding] = []
+    measurements = []
+    for name in times["candidate"][0]:
+        old, new = _collect(times["baseline"], name), _collect(times["candidate"], name)
+        measurements.append(_measure(name, old, new))
+        findings += _judge(name, old, new, settings)
+    return Verdict(
+        guard=context.name,
+        status=status_of(findings),
+        summary=_summarize(measurements, findings),
+        findings=tuple(findings),
+        measurements=tuple(measurements),
+    )
+
+
+def _share_benchmarks(candidate: Tree, baseline: Tree, folder: str) -> None:
+    """Give the baseline the candidate's benchmarks, so that both sides run the same code."""
+    shutil.rmtree(baseline.path / folder, ignore_errors=True)
+    shutil.copytree(candidate.path / folder, baseline.path / folder)
+
+
+def _run_benchmarks(tree: Tree, settings: BenchSettings) -> Times:
+    with tempfile.TemporaryDirectory(prefix="trainkit-bench-") as folder:
+        output = Path(folder) / "benchmark.json"
+        command = ["python", "-m", "pytest", "--benchmark", f"--benchmark-json={output}", "-q"]
+        command += ["-p", "no:cacheprovider", settings.folder]
+        shown = f"pytest --benchmark {settings.folder}"
+        done = run_in_tree(tree, command, shown=shown, timeout_s=settings.timeout_s)
+        # pytest leaves with 1 when a benchmark failed: on an older baseline that may be its right
+        if (
+            not output.exists()
+            or done.returncode not in {0, 1}
+            or (done.returncode and tree.side == "candidate")
+        ):
+            message = f"{shown} fails on the {tree.side} side"
+            raise CannotJudgeError("bench-failed", message, evidence=done.last_words())
+        rows = json.loads(output.read_text() or "{}").get("benchmarks", [])
+    return {row["fullname"]: row["stats"]["min"] for row in rows}
+
+
+def _collect(runs: list[Times], name: str) -> list[float]:
+    return [times[name] for times in runs if name in times]
+
+
+def _measure(name: str, old: list[float], new: list[float]) -> Measurement:
+    how = f"fastest round in each of {len(new)} fresh processes: {_show(new)}"
+    if old:
+        how += f"; baseline {_show(old)}; ratio {min(new) / min(old):.2f}"
+    return Measurement(name=name, value=min(new), unit="s", baseline=min(old) if old else None, how=how)
+
+
+def _show(times: list[float]) -> str:
+    return ", ".join(f"{time:.3g} s" for time in times)
+
+
+def _judge(name: str, old: list[float], new: list[float], settings: BenchSettings) -> Iterator[Finding]:
+    if not old:
+        return
+    file = name.partition("::")[0]
+    limit = 1 + settings.margin
+    values: dict[str, Any] = {"file": file, "expected": _show(old), "actual": _show(new)}
+    if min(new) > limit * max(old):
+        message = f"{name} takes {min(new) / min(old):.2f} times as long as at the baseline"
+        yield Finding(rule="bench-slower", message=message, **values)
+    elif max(new) > limit * min(old):
+        message = (
+            f"{name}: inconclusive, the runs of one revision differ too much ({_show(old)}; {_show(new)})"
+        )
+        yield Finding(rule="bench-inconclusive", message=message, severity=Severity.NOTE, **values)
+
+
+def _summarize(measurements: list[Measurement], findings: list[Finding]) -> str:
+    ratios = [m.value / m.baseline for m in measurements if m.baseline]
+    if not ratios:
+        return f"{len(measurements)} benchmarks ran; no baseline to compare with"
+    num_bad = sum(finding.severity is Severity.ERROR for finding in findings)
+    num_unsure = len(findings) - num_bad
+    unsure = f", {num_unsure} inconclusive" if num_unsure else ""
+    return f"{num_bad} of {len(ratios)} slower{unsure}; ratios {min(ratios):.2f} to {max(ratios):.2f}"

@@ -1,0 +1,218 @@
+"""The golden guard: records the configured trainings and judges them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from trainkit.guards.context import Context
+from trainkit.guards.golden.file import Golden, read_golden, write_golden
+from trainkit.guards.golden.run import Run, record
+from trainkit.repo.environment import list_differences, take_fingerprint
+from trainkit.trace.compare import Divergence, compare, find_not_finite
+from trainkit.trace.store import Trace
+from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict
+
+_UPDATE = "if the change is meant: trainkit golden --update, and commit the file"
+_WORST_FIRST = (
+    Status.DIVERGED,
+    Status.FAILED,
+    Status.ERROR,
+    Status.UNSTABLE,
+    Status.NOT_COMPARABLE,
+    Status.PASSED,
+    Status.IDENTICAL,
+)
+
+
+@dataclass(frozen=True)
+class GoldenSettings:
+    """`[tool.trainkit.golden]`: the runs by name, and the folder of their goldens."""
+
+    runs: dict[str, Run] = field(default_factory=dict)
+    folder: str = "tests/golden"
+    timeout_s: float = field(default=600.0, metadata={"min": 1})
+
+
+SETTINGS = GoldenSettings
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What is said of one run."""
+
+    status: Status
+    summary: str
+    findings: tuple[Finding, ...] = ()
+
+
+def check(context: Context) -> Verdict:
+    """Record every configured run on the candidate and judge it.
+
+    A stored golden judges where this environment computes the same bits as the one that made it.
+    Elsewhere the baseline revision is recorded too, and judges; without one: `not comparable`.
+    """
+    settings = context.parse(GoldenSettings)
+    if not settings.runs:
+        summary = "no runs configured: [tool.trainkit.golden.runs.NAME]"
+        return Verdict(guard=context.name, status=Status.SKIPPED, summary=summary)
+    environment = take_fingerprint(context.candidate)
+    judges = [_Judge(context, settings, name, run) for name, run in settings.runs.items()]
+    outcomes = [judge.judge(environment) for judge in judges]
+    return Verdict(
+        guard=context.name,
+        status=_worst(outcome.status for outcome in outcomes),
+        summary="; ".join(
+            f"{judge.name} {outcome.summary}" for judge, outcome in zip(judges, outcomes, strict=True)
+        ),
+        findings=tuple(finding for outcome in outcomes for finding in outcome.findings),
+        measurements=tuple(
+            Measurement(name=f"{judge.name}: recorded steps", value=judge.num_steps, unit="steps")
+            for judge in judges
+        ),
+    )
+
+
+def _worst(statuses: Iterable[Status]) -> Status:
+    seen = set(statuses)
+    return next(status for status in _WORST_FIRST if status in seen)
+
+
+class _Judge:
+    """One run with all that its verdict depends on."""
+
+    def __init__(self, context: Context, settings: GoldenSettings, name: str, run: Run) -> None:
+        self.context = context
+        self.name = name
+        self.num_steps = 0
+        self._run = run
+        self._timeout_s = settings.timeout_s
+        self._path = Path(settings.folder) / f"{name}.jsonl"
+
+    def judge(self, environment: dict[str, str]) -> _Outcome:
+        """Record the candidate and compare it with what can be compared here."""
+        self.context.progress(f"{self.name}: training")
+        traces = record(self.context.candidate, self._run, timeout_s=self._timeout_s)
+        self.num_steps = sum(len(trace.steps) for trace in traces)
+        actual = Golden(environment, list(self._run.commands), traces)
+        vacuous = _explain_vacuous(traces)
+        if vacuous:
+            return _Outcome(Status.ERROR, vacuous, (self._find("golden-vacuous", vacuous),))
+        if self.context.update:
+            return self._update(actual)
+        stored = self.context.candidate.path / self._path
+        return (
+            self._judge_stored(read_golden(stored), actual)
+            if stored.exists()
+            else self._judge_missing(actual)
+        )
+
+    def _judge_stored(self, golden: Golden, actual: Golden) -> _Outcome:
+        differences = list_differences(golden.environment, actual.environment)
+        if differences:
+            return self._judge_by_baseline(actual, ", ".join(differences))
+        if golden.commands != actual.commands:
+            finding = self._find(
+                "golden-other-commands", "the golden was made with other commands", hint=_UPDATE
+            )
+            return _Outcome(Status.FAILED, "has a golden of other commands", (finding,))
+        outcome = self._compare(
+            golden.traces, actual.traces, against=f"the golden {self._path}", hint=_UPDATE
+        )
+        if outcome.status is Status.DIVERGED and self.context.writable:
+            self._write_beside(actual)
+        return replace(outcome, findings=outcome.findings + self._find_rebaselined(golden))
+
+    def _judge_missing(self, actual: Golden) -> _Outcome:
+        message, hint = f"has no golden {self._path}", "trainkit golden writes it; look at it and commit it"
+        if self.context.writable:
+            write_golden(self.context.root / self._path, actual)
+            message, hint = (
+                f"had no golden: {self._path} has been written",
+                "look at it, commit it, run again",
+            )
+        return _Outcome(Status.FAILED, message, (self._find("golden-missing", message, hint=hint),))
+
+    def _judge_by_baseline(self, actual: Golden, why: str) -> _Outcome:
+        note = self._find(
+            "golden-not-comparable",
+            f"the stored golden was made in another environment: {why}",
+            severity=Severity.NOTE,
+            hint="" if self.context.baseline else "compare two revisions here instead: --base REF",
+        )
+        baseline = self.context.baseline
+        if baseline is None:
+            return _Outcome(Status.NOT_COMPARABLE, "is not comparable with its golden here", (note,))
+        self.context.progress(f"{self.name}: training the baseline")
+        expected = record(baseline, self._run, timeout_s=self._timeout_s)
+        outcome = self._compare(expected, actual.traces, against=f"the baseline {baseline.revision}")
+        if outcome.status is Status.DIVERGED:
+            self.context.progress(f"{self.name}: training the baseline again")
+            again = record(baseline, self._run, timeout_s=self._timeout_s)
+            control = self._compare(expected, again, against="another run of the same revision")
+            if control.status is Status.DIVERGED:
+                outcome = _Outcome(Status.UNSTABLE, f"the baseline {control.summary}", control.findings)
+        return replace(outcome, findings=(*outcome.findings, note))
+
+    def _update(self, actual: Golden) -> _Outcome:
+        target = self.context.root / self._path
+        if target.exists():
+            before = read_golden(target)
+            same = before.commands == actual.commands and before.environment == actual.environment
+            if same and self._compare(before.traces, actual.traces, against="").status is Status.IDENTICAL:
+                return _Outcome(Status.IDENTICAL, f"{self._path} is up to date")
+        write_golden(target, actual)
+        return _Outcome(Status.PASSED, f"{self._path} has been written: commit it")
+
+    def _write_beside(self, actual: Golden) -> None:
+        """Keep the actual run beside the golden, in a folder that git is told to ignore."""
+        folder = self.context.root / self._path.parent / "actual"
+        write_golden(folder / self._path.name, actual)
+        (folder / ".gitignore").write_text("*\n")
+
+    def _find_rebaselined(self, golden: Golden) -> tuple[Finding, ...]:
+        """Say so when the candidate brings another golden than the baseline has: its training changed."""
+        baseline = self.context.baseline
+        if baseline is None or not (baseline.path / self._path).exists():
+            return ()
+        before = read_golden(baseline.path / self._path)
+        outcome = self._compare(before.traces, golden.traces, against="the golden of the baseline")
+        if outcome.status is Status.IDENTICAL:
+            return ()
+        message = f"the golden itself was changed: it {outcome.summary}"
+        return (self._find("golden-rebaselined", message, severity=Severity.WARNING),)
+
+    def _compare(
+        self, expected: list[Trace], actual: list[Trace], *, against: str, hint: str = ""
+    ) -> _Outcome:
+        if len(expected) != len(actual):
+            summary = f"diverged: {len(actual)} recorded processes, {len(expected)} in {against}"
+            return _Outcome(Status.DIVERGED, summary, (self._find("golden-diverged", summary, hint=hint),))
+        comparisons = [compare(left, right) for left, right in zip(expected, actual, strict=True)]
+        notes = tuple(
+            self._find("golden-renamed", note, severity=Severity.NOTE) for note in comparisons[0].notes
+        )
+        for number, comparison in enumerate(comparisons):
+            if comparison.first:
+                place = (f"command {number + 1}, " if number else "") + comparison.first.describe()
+                finding = self._find_divergence(comparison.first, f"diverged from {against} at {place}", hint)
+                return _Outcome(Status.DIVERGED, f"diverged at {place}", (finding, *notes))
+        steps = sum(comparison.num_steps for comparison in comparisons)
+        return _Outcome(Status.IDENTICAL, f"is bitwise identical to {against} over {steps} steps", notes)
+
+    def _find_divergence(self, first: Divergence, message: str, hint: str) -> Finding:
+        places = {"expected": first.expected, "actual": first.actual, "evidence": first.also}
+        return self._find("golden-diverged", message, hint=hint, **places)
+
+    def _find(self, rule: str, message: str, **more: Any) -> Finding:
+        return Finding(rule=rule, message=f"{self.name} {message}", file=str(self._path), **more)
+
+
+def _explain_vacuous(traces: list[Trace]) -> str:
+    """Name what makes equality mean nothing: no parameter ever changed, or a loss is no number."""
+    if not any(trace.has_trained() for trace in traces):
+        return "trained nothing: no step changed a parameter"
+    bad = next(filter(None, map(find_not_finite, traces)), None)
+    return f"has the loss {bad.actual} at step {bad.step}" if bad else ""

@@ -1,0 +1,50 @@
+"""A golden on disk: one line with the environment and the commands, then the lines of the traces."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainkit.errors import CannotJudgeError
+from trainkit.trace.store import Trace, parse_trace
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A stored expectation, or a fresh recording in the same form."""
+
+    environment: dict[str, str]
+    commands: list[str]
+    traces: list[Trace]
+
+
+def read_golden(path: Path) -> Golden:
+    """Read a golden.
+
+    Raises:
+        CannotJudgeError: it is damaged or of another format.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        header = json.loads(lines[0])
+        environment, commands = header["environment"], header["commands"]
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        message = f"{path.name} has no header ({error!r}); write it anew: trainkit golden --update"
+        raise CannotJudgeError("golden-damaged", message) from error
+    starts = [number for number, line in enumerate(lines) if line.startswith('{"event":"trace"')]
+    traces = [
+        parse_trace(lines[start:stop], origin=f"{path.name} from line {start + 1}")
+        for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True)
+    ]
+    return Golden(environment, commands, traces)
+
+
+def write_golden(path: Path, golden: Golden) -> None:
+    """Write a golden, making its folder; an old one is replaced whole or not at all."""
+    header = json.dumps({"environment": golden.environment, "commands": golden.commands})
+    lines = [header, *(line for trace in golden.traces for line in trace.lines)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".writing")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    temporary.replace(path)

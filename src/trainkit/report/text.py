@@ -1,0 +1,58 @@
+"""Verdicts for a terminal: one table, then what there is to say about each guard."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from trainkit.verdict import Finding, Severity, Status, Verdict
+
+_COLORS = {
+    Status.IDENTICAL: "32",
+    Status.PASSED: "32",
+    Status.DIVERGED: "31",
+    Status.FAILED: "31",
+    Status.SKIPPED: "2",
+}
+_EVIDENCE = 6  # lines of it that are shown; the rest is in report.json
+
+
+def render_text(verdicts: Sequence[Verdict], *, width: int = 100, color: bool = False) -> str:
+    """Give the table and, below it, the findings of every guard, errors first."""
+    lines = list(_render_table(verdicts, width, color))
+    for verdict in verdicts:
+        ordered = sorted(verdict.findings, key=lambda finding: list(Severity).index(finding.severity))
+        for finding in ordered:
+            lines += ["", *_render_finding(verdict.guard, finding, width)]
+    return "\n".join(lines)
+
+
+def _render_table(verdicts: Sequence[Verdict], width: int, color: bool) -> Iterator[str]:
+    guard_width = max(len(verdict.guard) for verdict in verdicts)
+    status_width = max(len(verdict.status) for verdict in verdicts)
+    indent = guard_width + status_width + 13
+    for verdict in verdicts:
+        status = f"{verdict.status:{status_width}}"
+        if color:
+            status = f"\033[{_COLORS.get(verdict.status, '33')}m{status}\033[0m"
+        summary = textwrap.wrap(verdict.summary, max(30, width - indent)) or [""]
+        yield f"{verdict.guard:{guard_width}}  {status}  {verdict.duration_s:5.1f} s  {summary[0]}"
+        for line in summary[1:]:
+            yield " " * (indent - 1) + line
+
+
+def _render_finding(guard: str, finding: Finding, width: int) -> Iterator[str]:
+    place = (
+        f"{finding.file}:{finding.line}: " if finding.line else f"{finding.file}: " if finding.file else ""
+    )
+    head = f"{guard} {finding.severity} [{finding.rule}] {place}{finding.message}"
+    yield from textwrap.wrap(head, width, subsequent_indent="    ", break_on_hyphens=False)
+    if finding.expected or finding.actual:
+        yield f"    expected  {finding.expected}"
+        yield f"    actual    {finding.actual}"
+    for line in finding.evidence[:_EVIDENCE]:
+        yield f"    - {line}"
+    if len(finding.evidence) > _EVIDENCE:
+        yield f"    - and {len(finding.evidence) - _EVIDENCE} more in report.json"
+    if finding.hint:
+        yield f"    hint: {finding.hint}"
