@@ -1,1 +1,74 @@
-"""TODO"""
+"""Arguments in, exit status out: 0 good, 1 a guard failed, 2 usage or configuration, 3 could not judge.
+
+Nothing is imported here that `trainkit --help` does not need; a command's module is loaded when it runs.
+"""
+
+import sys
+
+# name -> (module with `run(argv) -> int`, what it does)
+COMMANDS = {
+    "gate": ("trainkit.cli.gate", "judge this refactor: all guards, one table, one exit status"),
+    "imports": ("trainkit.cli.guards", "guard what comes along when a module is imported"),
+    "golden": ("trainkit.cli.guards", "guard that training is bitwise what it was"),
+    "complexity": ("trainkit.cli.guards", "guard that no function or module body got worse"),
+    "bench": ("trainkit.cli.guards", "guard the speed of the project's benchmarks"),
+    "gpu": ("trainkit.cli.guards", "guard the tests that need a CUDA device"),
+    "check": ("trainkit.cli.check", "compose and validate a configuration, without torch"),
+    "train": ("trainkit.cli.train", "train the core on a configuration"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and give its exit status; a mistake of the user's is one line, no traceback."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    if not argv or argv[0] in {"-h", "--help", "help"}:
+        print(_help())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        from trainkit import __version__
+
+        print(f"trainkit {__version__}")
+        return 0
+    return _run(argv[0], argv[1:])
+
+
+def _help() -> str:
+    lines = [f"  {name:12}{text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: trainkit COMMAND ...",
+            "",
+            "Prove that a refactor of training code changed nothing but the code.",
+            "",
+            *lines,
+            "",
+            "trainkit COMMAND --help says more. Exit status: 0 good, 1 a guard failed,",
+            "2 usage or configuration, 3 could not judge.",
+        ]
+    )
+
+
+def _run(name: str, argv: list[str]) -> int:
+    from trainkit.errors import TrainkitError, UsageError, suggest
+
+    try:
+        if name not in COMMANDS:
+            raise UsageError("unknown-command", f"no command '{name}'{suggest(name, COMMANDS)}")
+        import importlib
+
+        module = importlib.import_module(COMMANDS[name][0])
+        status: int = module.run([name, *argv] if COMMANDS[name][0].endswith(".guards") else argv)
+        sys.stdout.flush()
+        return status
+    except TrainkitError as error:
+        for line in error.lines():
+            print(f"trainkit: error: {line}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("trainkit: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has seen enough
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,97 @@
+"""For pytest: `--benchmark`, `--golden-update`, the marker `gpu`, and the fixture `trainkit_guard`.
+
+Loads nothing but pytest; what a fixture needs is imported when it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from trainkit.verdict import Verdict
+
+_FOLDER = "benchmarks"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add our two options; pytest takes no abbreviations: `--benchmark` is free beside pytest-benchmark."""
+    group = parser.getgroup("trainkit")
+    group.addoption(
+        "--benchmark",
+        action="store_true",
+        dest="trainkit_benchmark",
+        help=f"run the benchmarks in {_FOLDER}/ and nothing else",
+    )
+    group.addoption(
+        "--golden-update",
+        action="store_true",
+        dest="trainkit_golden_update",
+        help="store what the golden runs do now",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker; turn `--benchmark` into a run of the benchmarks folder."""
+    config.addinivalue_line("markers", "gpu: needs a CUDA device, skipped where there is none")
+    if not config.getoption("trainkit_benchmark"):
+        return
+    if not config.pluginmanager.hasplugin("benchmark"):
+        raise pytest.UsageError("--benchmark needs pytest-benchmark: pip install 'trainkit[pytest]'")
+    if config.getoption("numprocesses", default=None):
+        raise pytest.UsageError(
+            "--benchmark and -n exclude each other: processes side by side disturb the times"
+        )
+    # With `testpaths` set, config.args holds those although nobody named them: ask where they are from.
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        if not (config.rootpath / _FOLDER).is_dir():
+            raise pytest.UsageError(f"--benchmark: there is no folder {config.rootpath / _FOLDER}")
+        config.args = [str(config.rootpath / _FOLDER)]
+    config.option.benchmark_only = True
+    config.option.benchmark_disable_gc = True
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked `gpu` where torch sees no CUDA device."""
+    if item.get_closest_marker("gpu") is None:
+        return
+    try:
+        import torch
+    except ImportError:
+        pytest.skip("no torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
+@pytest.fixture
+def trainkit_guard(request: pytest.FixtureRequest) -> Callable[..., Verdict]:
+    """Run one guard on this project and fail with its report unless it is satisfied.
+
+    `trainkit_guard("imports", targets={"mypkg.cli": {"forbid": ["torch"]}})`: keywords replace keys of
+    [tool.trainkit.imports], `base` names a revision to compare with. What cannot be compared in this
+    environment, or has nothing to run on, skips the test.
+    """
+    config = request.config
+    return lambda name, *, base=None, **table: _run_guard(
+        config.rootpath, name, base, table, config.getoption("trainkit_golden_update")
+    )
+
+
+def _run_guard(root: Path, name: str, base: str | None, table: dict[str, Any], update: bool) -> Verdict:
+    from trainkit.gate import judge
+    from trainkit.report.text import render_text
+    from trainkit.verdict import Status
+
+    update = update and name == "golden"
+    overrides = {name: table} if table else {}
+    judgement = judge(root, [name], base=base, overrides=overrides, writable=True, update=update)
+    verdict = judgement.verdicts[0]
+    if verdict.status in {Status.SKIPPED, Status.NOT_COMPARABLE}:
+        pytest.skip(f"{verdict.status}: {verdict.summary}")
+    if verdict.status not in {Status.PASSED, Status.IDENTICAL}:
+        pytest.fail(render_text([verdict]), pytrace=False)
+    return verdict

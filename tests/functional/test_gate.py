@@ -1,0 +1,78 @@
+"""The gate on a project that is not ours: one planted fault per guard, and exactly that guard fails."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+# guard -> (file, what is replaced, by what, the rule that must name it)
+FAULTS = {
+    "imports": ("src/tiny/helpers.py", '"""Small functions."""\n', '"""Small."""\n\nimport sqlite3\n', "import-forbidden"),
+    "golden": ("src/tiny/model.py", "self.dropout = nn.Dropout(0.1)", "self.dropout = nn.Dropout(0.2)", "golden-diverged"),
+    "complexity": (
+        "src/tiny/helpers.py",
+        "        if key:\n",
+        "        if key and key != 'a' and key != 'b' and key != 'c' and key != 'd':\n",
+        "complexity-worse",
+    ),
+    "bench": ("src/tiny/helpers.py", "    for word in text.split():\n", "    for word in sorted(text.split() * 4)[::4]:\n", "bench-slower"),
+    "gpu": ("tests/gpu/test_device.py", "from tiny.model import Net", "from tiny.model import Network as Net", "gpu-test-failed"),
+}
+
+
+@pytest.fixture
+def judge(tiny):
+    """Run the gate on the tiny project and give exit status, statuses and rules of errors by guard."""
+
+    def run():
+        done = tiny.trainkit("gate")
+        report = json.loads((tiny.path / ".trainkit/report.json").read_text())
+        statuses = {verdict["guard"]: verdict["status"] for verdict in report["verdicts"]}
+        rules = {
+            verdict["guard"]: [f["rule"] for f in verdict["findings"] if f["severity"] == "error"]
+            for verdict in report["verdicts"]
+        }
+        return done, statuses, rules
+
+    return run
+
+
+def test_a_refactor_that_changes_no_number_passes(tiny, judge):
+    """Renames, an extraction and a late import pass, and nothing of the user's tree is touched."""
+    tiny.edit("src/tiny/model.py", "self.hidden", "self.first")
+    tiny.edit("train.py", "    state = {", "    to_save = {")
+    tiny.edit("train.py", "torch.save(state,", "torch.save(to_save,")
+    tiny.edit("train.py", "net.load_state_dict", "net.load_state_dict")
+    tiny.write("notes.txt", "untracked")
+    before = tiny.state()
+
+    done, statuses, _ = judge()
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert statuses == {
+        "imports": "passed",
+        "golden": "identical",
+        "complexity": "passed",
+        "bench": "passed",
+        "gpu": "skipped",
+    }
+    assert "hidden.weight is now first.weight" in done.stdout
+    assert tiny.state() == before
+    assert tiny.git("status", "--porcelain", ".trainkit") == ""
+
+
+@pytest.mark.parametrize("guard", FAULTS)
+def test_exactly_the_guard_of_a_planted_fault_fails(tiny, judge, guard):
+    """Each fault is seen by its own guard, named by its rule, and by no other guard."""
+    file, old, new, rule = FAULTS[guard]
+    tiny.edit(file, old, new)
+
+    done, statuses, rules = judge()
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    bad = {name for name, status in statuses.items() if status not in {"passed", "identical", "skipped"}}
+    assert bad == {guard}
+    assert statuses[guard] == ("diverged" if guard == "golden" else "failed")
+    assert set(rules[guard]) == {rule}
+    suite = ElementTree.parse(tiny.path / ".trainkit/junit.xml").getroot()
+    assert [case.get("name") for case in suite if case.find("failure") is not None] == [guard]
