@@ -1,0 +1,84 @@
+"""`trainkit train`: overrides in, a trained run and a short summary out."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from trainkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from trainkit.core.trainer import TrainResult
+
+USAGE = """\
+usage: trainkit train [OVERRIDE ...]
+
+Train a model; files go to output_dir/exp_name (an earlier run's are replaced
+unless it is resumed).
+
+  trainkit train model=lstm optimizer.learning_rate=3e-3 trainer.max_epochs=5
+  trainkit train trainer.max_epochs=8 resume=runs/default/last.ckpt
+"""
+
+
+def run(argv: list[str]) -> int:
+    """Compose, train, print a summary; give the exit status.
+
+    Raises:
+        TrainkitError: a mistake of the user, or a run that cannot go on.
+    """
+    if wants_help(argv):
+        print(USAGE + "\n" + describe_settings(), end="")
+        return 0
+    check_arguments("train", argv, needs={"torch": "torch", "hydra": "hydra-core"})
+    from trainkit.core.compose import compose
+
+    config = compose(argv)  # before torch, so that a typo is answered at once
+    from trainkit.core.trainer import train
+
+    print(summarize(train(config)))
+    return 0
+
+
+def summarize(result: TrainResult) -> str:
+    """Give the last epoch's losses, the test loss of the best weights, and where these are."""
+    lines = [f"trained {result.num_epochs} epochs, {result.num_steps} steps"]
+    for part in ("train", "validation", "test"):
+        measured = getattr(result, part)
+        lines.append(f"{part:<11} loss {measured.mean_loss:.6f}  perplexity {measured.perplexity:.6g}")
+    return "\n".join([*lines, f"best weights: {result.best_checkpoint}"])
+
+
+def wants_help(argv: list[str]) -> bool:
+    """Say whether the user asks for help anywhere."""
+    return "-h" in argv or "--help" in argv
+
+
+def describe_settings() -> str:
+    """List groups with their options, and every key with its default."""
+    from trainkit.core.config import GROUPS, TrainConfig, iter_fields
+
+    groups = [f"  {group}={'|'.join(options)}" for group, options in GROUPS.items()]
+    keys = [f"  {key}={'null' if value is None else value}" for key, _, value in iter_fields(TrainConfig())]
+    title = "keys and defaults (another option of a group has its own; see trainkit check):"
+    return "\n".join(["groups:", *groups, "", title, *keys, ""])
+
+
+def check_arguments(command: str, argv: list[str], *, needs: dict[str, str]) -> None:
+    """Refuse flags that do not exist, and a start without `needs` (module -> distribution).
+
+    Raises:
+        UsageError: for either.
+    """
+    flags = [argument for argument in argv if argument.startswith("-")]
+    if flags:
+        raise UsageError(
+            "unknown-option",
+            f"trainkit {command} has no option '{flags[0]}'; settings are written key=value, see "
+            f"trainkit {command} --help",
+        )
+    if any(find_spec(module) is None for module in needs):
+        raise UsageError(
+            "missing-dependency",
+            f"trainkit {command} needs {' and '.join(needs.values())}: pip install 'trainkit[core]'",
+        )

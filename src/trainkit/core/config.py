@@ -1,0 +1,235 @@
+"""The schema of a configuration: plain dataclasses that know which values are allowed.
+
+Usable directly (`TrainConfig(model=LSTMConfig())`), with the standard library alone.
+"""
+
+# No `from __future__ import annotations`: `find_mistakes` needs the types of fields as objects.
+# Not frozen, against the house rule: OmegaConf turns frozen dataclasses read-only.
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, get_args
+
+Mistake = tuple[str, str]
+
+_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string", type(None): "null"}
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a value may be: an interval, its lower end excluded when `above` is given; or a list."""
+
+    at_least: float = -math.inf
+    above: float = -math.inf
+    at_most: float = math.inf
+    below: float = math.inf
+    choices: tuple[str, ...] = ()
+
+    def accepts(self, value: Any) -> bool:
+        """Say whether the value is allowed; nan never is."""
+        if self.choices:
+            return value in self.choices
+        inside = self.at_least <= value <= self.at_most and not value >= self.below
+        return inside and value > self.above and math.isfinite(value)
+
+    def describe(self) -> str:
+        """Say in words what is allowed."""
+        if self.choices:
+            return "must be one of " + ", ".join(map(repr, self.choices))
+        ends = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
+        return "must be " + " and ".join(f"{word} {end}" for word, end in ends.items() if math.isfinite(end))
+
+
+def _allow(default: Any, **limits: Any) -> Any:
+    return field(default=default, metadata={"allowed": Allowed(**limits)})
+
+
+@dataclass
+class ModelConfig:
+    """What every model has: its name in the registry."""
+
+    name: str
+
+
+@dataclass
+class TransformerConfig(ModelConfig):
+    """A decoder-only transformer; sizes in features."""
+
+    name: str = "transformer"
+    num_layers: int = _allow(2, at_least=1)
+    num_heads: int = _allow(4, at_least=1)
+    model_dim: int = _allow(128, at_least=2)
+    dropout: float = _allow(0.1, at_least=0, below=1)
+
+
+@dataclass
+class LSTMConfig(ModelConfig):
+    """A stack of LSTM layers; sizes in features."""
+
+    name: str = "lstm"
+    num_layers: int = _allow(1, at_least=1)
+    embedding_dim: int = _allow(64, at_least=1)
+    hidden_dim: int = _allow(256, at_least=1)
+    dropout: float = _allow(0.1, at_least=0, below=1)
+
+
+@dataclass
+class OptimizerConfig:
+    """What every optimizer has: its name in the registry."""
+
+    name: str
+
+
+@dataclass
+class AdamWConfig(OptimizerConfig):
+    """AdamW; `fused` is faster and changes bits, so it is never a silent default."""
+
+    name: str = "adamw"
+    learning_rate: float = _allow(1e-3, above=0)
+    beta1: float = _allow(0.9, at_least=0, below=1)
+    beta2: float = _allow(0.95, at_least=0, below=1)
+    eps: float = _allow(1e-8, above=0)
+    weight_decay: float = _allow(0.1, at_least=0)
+    fused: bool = False
+
+
+@dataclass
+class DataConfig:
+    """What every data set has: its name in the registry."""
+
+    name: str
+
+
+@dataclass
+class TextConfig(DataConfig):
+    """Text as bytes; `source` is `pydoc_data.topics` or the path of a UTF-8 file; the rest is test."""
+
+    name: str = "text"
+    source: str = "pydoc_data.topics"
+    sequence_length: int = _allow(128, at_least=1)
+    batch_size: int = _allow(32, at_least=1)
+    train_fraction: float = _allow(0.6, above=0, at_most=1)
+    validation_fraction: float = _allow(0.2, at_least=0, below=1)
+
+
+@dataclass
+class TrainerConfig:
+    """How long, how precisely and on what device; a limit is a count (int) or a fraction (float)."""
+
+    max_epochs: int = _allow(3, at_least=1)
+    limit_train_batches: int | float = 1.0
+    limit_val_batches: int | float = 1.0
+    limit_test_batches: int | float = 1.0
+    accumulate_grad_batches: int = _allow(1, at_least=1)
+    clip_norm: float = _allow(1.0, at_least=0)
+    precision: str = _allow("fp32", choices=("fp32", "bf16"))
+    device: str = _allow("auto", choices=("auto", "cpu", "cuda"))
+
+
+@dataclass
+class CsvConfig:
+    """Whether metrics.csv is written."""
+
+    enabled: bool = True
+
+
+@dataclass
+class LoggerConfig:
+    """Where metrics go."""
+
+    csv: CsvConfig = field(default_factory=CsvConfig)
+
+
+@dataclass
+class TrainConfig:
+    """One training run; its files go to `output_dir`/`exp_name`, `resume` is a checkpoint's path."""
+
+    model: ModelConfig = field(default_factory=TransformerConfig)
+    optimizer: OptimizerConfig = field(default_factory=AdamWConfig)
+    data: DataConfig = field(default_factory=TextConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    exp_name: str = "default"
+    seed: int = _allow(0, at_least=0, at_most=2**32 - 1)
+    output_dir: str = "runs"
+    resume: str | None = None
+
+
+# Option name -> schema; the first option of a group is its default.
+GROUPS: dict[str, dict[str, type[Any]]] = {
+    "model": {"transformer": TransformerConfig, "lstm": LSTMConfig},
+    "optimizer": {"adamw": AdamWConfig},
+    "data": {"text": TextConfig},
+}
+
+
+def iter_fields(config: Any, prefix: str = "") -> Iterator[tuple[str, "dataclasses.Field[Any]", Any]]:
+    """Yield (dotted key, field, value) of every leaf, in the order of the schema."""
+    for entry in dataclasses.fields(config):
+        value = getattr(config, entry.name)
+        if dataclasses.is_dataclass(value):
+            yield from iter_fields(value, f"{prefix}{entry.name}.")
+        else:
+            yield prefix + entry.name, entry, value
+
+
+def validate(config: TrainConfig) -> list[Mistake]:
+    """Give (slug, message) for every wrong type, value out of range, and contradiction."""
+    leaves = list(iter_fields(config))
+    types = [mistake for leaf in leaves for mistake in _check_type(*leaf)]
+    wrong = {message.partition("=")[0] for _, message in types}
+    ranges = [mistake for leaf in leaves if leaf[0] not in wrong for mistake in _check_range(*leaf)]
+    contradictions = [] if types or ranges else list(_check_together(config))
+    return types + ranges + contradictions
+
+
+def _check_type(key: str, entry: "dataclasses.Field[Any]", value: Any) -> Iterator[Mistake]:
+    """Compare types exactly: True is no integer here, and "3" is none either."""
+    types = get_args(entry.type) or (entry.type,)
+    if type(value) not in types and not (float in types and type(value) is int):
+        expected = " or ".join(_WORDS[each] for each in types)
+        yield "config-type", f"{key}={value!r}: expected {expected}"
+
+
+def _check_range(key: str, entry: "dataclasses.Field[Any]", value: Any) -> Iterator[Mistake]:
+    allowed = entry.metadata.get("allowed")
+    if allowed is not None and not allowed.accepts(value):
+        infinite = isinstance(value, float) and not math.isfinite(value)
+        yield "config-range", f"{key}={value!r}: {allowed.describe()}{' and finite' if infinite else ''}"
+    if entry.name.startswith("limit_") and not (0 <= value <= 1 or (type(value) is int and value > 0)):
+        yield (
+            "config-range",
+            f"{key}={value!r}: must be a count of batches (0, 1, 2, …) or a fraction from 0.0 to 1.0",
+        )
+
+
+def _check_together(config: TrainConfig) -> Iterator[Mistake]:
+    """Check what no single field can know; types and ranges hold already."""
+    for group, options in GROUPS.items():
+        chosen = getattr(config, group)
+        if not isinstance(chosen, options.get(chosen.name, ())):
+            yield (
+                "config-range",
+                f"{group}.name={chosen.name!r}: cannot be set alone; choose with {group}={'|'.join(options)}",
+            )
+    if isinstance(config.model, TransformerConfig) and config.model.model_dim % (2 * config.model.num_heads):
+        yield (
+            "config-range",
+            f"model.model_dim={config.model.model_dim}: must be a multiple of 2 * model.num_heads="
+            f"{2 * config.model.num_heads} (rotary positions turn pairs of features)",
+        )
+    if (
+        isinstance(config.data, TextConfig)
+        and config.data.train_fraction + config.data.validation_fraction > 1
+    ):
+        yield (
+            "config-range",
+            f"data.validation_fraction={config.data.validation_fraction!r}: must be at most 1 - "
+            f"data.train_fraction={config.data.train_fraction!r}",
+        )
+    path = PurePath(config.exp_name)
+    if not config.exp_name or path.is_absolute() or ".." in path.parts:
+        yield "config-range", f"exp_name={config.exp_name!r}: must name a folder inside output_dir"

@@ -1,0 +1,47 @@
+"""What a run tells while it goes: rows in metrics.csv, a progress bar on a terminal."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from trainkit.core.loop import EpochResult
+
+T = TypeVar("T")
+COLUMNS = ("epoch", "step", "part", "tokens", "loss", "perplexity")
+
+
+def start_metrics(path: Path, *, num_epochs: int) -> None:
+    """Write the header and keep the rows of the first epochs of an earlier file: what a resume continues."""
+    kept: list[dict[str, str]] = []
+    if num_epochs and path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            kept = [row for row in rows if row["part"] != "test" and int(row["epoch"]) < num_epochs]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(kept)
+
+
+def append_metrics(path: Path, *, epoch: int, step: int, part: str, result: EpochResult) -> None:
+    """Add one row; losses in nats per token, as `repr` writes them."""
+    with path.open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerow(
+            (epoch, step, part, result.num_tokens, repr(result.mean_loss), repr(result.perplexity))
+        )
+
+
+def track_progress(batches: Iterable[T], *, description: str, total: int) -> Iterable[T]:
+    """Show a bar on stderr when that is a terminal and tqdm is there; silent otherwise."""
+    if not sys.stderr.isatty():
+        return batches
+    try:
+        from tqdm import tqdm  # late: a run in a pipe works without it
+    except ModuleNotFoundError:
+        return batches
+    bar: Iterable[T] = tqdm(batches, desc=description, total=total, leave=False)
+    return bar

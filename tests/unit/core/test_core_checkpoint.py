@@ -1,0 +1,188 @@
+"""Checkpoints: whole or absent, safe to read, and of the same run."""
+
+import dataclasses
+import math
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from trainkit.core.checkpoint import Progress, load_checkpoint, restore_checkpoint, save_checkpoint
+from trainkit.core.config import LSTMConfig, TrainConfig
+from trainkit.errors import UsageError
+
+
+def build_parts(num_features=3):
+    """Give a small model and its optimizer, one step in."""
+    model = nn.Linear(num_features, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, num_features)).sum().backward()
+    optimizer.step()
+    return model, optimizer
+
+
+def save(path, config=None, progress=None):
+    """Save small parts; give them."""
+    model, optimizer = build_parts()
+    save_checkpoint(
+        path,
+        config=config or TrainConfig(),
+        model=model,
+        optimizer=optimizer,
+        progress=progress or Progress(),
+    )
+    return model, optimizer
+
+
+def test_round_trip_restores_everything(tmp_path):
+    """Weights, optimizer state, progress and RNG are what they were."""
+    saved, saved_optimizer = save(tmp_path / "a.ckpt", progress=Progress(2, 30, 0.1))
+    expected_draw = torch.rand(3)
+    model, optimizer = build_parts()
+    optimizer.step()  # its state is another one now
+    state = load_checkpoint(tmp_path / "a.ckpt", TrainConfig())
+    progress = restore_checkpoint(state, model=model, optimizer=optimizer)
+
+    assert torch.equal(torch.rand(3), expected_draw)
+    assert progress == Progress(2, 30, 0.1)
+    assert torch.equal(model.weight, saved.weight)
+    for key in ("step", "exp_avg", "exp_avg_sq"):
+        assert torch.equal(optimizer.state[model.weight][key], saved_optimizer.state[saved.weight][key])
+
+
+def test_nan_survives(tmp_path):
+    """A run without a validation loss has nan, before and after."""
+    save(tmp_path / "a.ckpt")
+
+    assert math.isnan(load_checkpoint(tmp_path / "a.ckpt", TrainConfig())["progress"]["best_loss"])
+
+
+def test_crash_while_saving_keeps_the_old_file(tmp_path, monkeypatch):
+    """Half a write leaves the old checkpoint as it was, and no litter."""
+    save(tmp_path / "a.ckpt")
+    before = (tmp_path / "a.ckpt").read_bytes()
+
+    def write_half(state, file):
+        file.write(before[: len(before) // 2])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", write_half)
+    with pytest.raises(OSError, match="disk full"):
+        save(tmp_path / "a.ckpt")
+
+    assert (tmp_path / "a.ckpt").read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+class Planted:
+    """A pickle that writes a file when it is read carelessly."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("write", [lambda value, path: torch.save(value, path), "pickle"])
+def test_malicious_file_runs_nothing(tmp_path, write):
+    """A planted pickle, bare or inside torch's own format, is refused without running."""
+    planted = {"format": 1, "model": Planted(tmp_path / "ran")}
+    path = tmp_path / "evil.ckpt"
+    if write == "pickle":
+        path.write_bytes(pickle.dumps(planted))
+    else:
+        write(planted, path)
+    with pytest.raises(UsageError) as caught:
+        load_checkpoint(path, TrainConfig())
+
+    assert caught.value.slug == "checkpoint-unreadable"
+    assert not (tmp_path / "ran").exists()
+    torch.load(path, weights_only=False) if write != "pickle" else pickle.loads(path.read_bytes())
+    assert (tmp_path / "ran").exists(), "the planted file is harmless: this test proves nothing"
+
+
+def test_missing_file_is_named(tmp_path):
+    """A path that is not there is in the message, without a newline."""
+    with pytest.raises(UsageError, match=r"no\.ckpt' cannot be read as a checkpoint: FileNotFoundError"):
+        load_checkpoint(tmp_path / "no.ckpt", TrainConfig())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_truncated_file_is_refused(tmp_path, share):
+    """Any part of a checkpoint is no checkpoint."""
+    path = tmp_path / "a.ckpt"
+    save(path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(UsageError) as caught:
+        load_checkpoint(path, TrainConfig())
+
+    assert caught.value.slug == "checkpoint-unreadable"
+    assert len(caught.value.lines()[0].splitlines()) == 1
+
+
+def test_flipped_weight_is_refused(tmp_path):
+    """One changed bit in a weight is found."""
+    path = tmp_path / "a.ckpt"
+    model, _ = save(path)
+    content = bytearray(path.read_bytes())
+    content[content.index(model.weight.detach().numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        load_checkpoint(path, TrainConfig())
+
+    assert caught.value.slug == "checkpoint-unreadable"
+
+
+@pytest.mark.parametrize(
+    ("state", "found"), [({"epoch": 3}, "format None"), ([1, 2], "list"), ({"format": 1}, "format 1")]
+)
+def test_foreign_file_is_refused(tmp_path, state, found):
+    """Somebody else's checkpoint is not ours, even when it is readable."""
+    path = tmp_path / "other.ckpt"
+    torch.save(state, path)
+    with pytest.raises(UsageError) as caught:
+        load_checkpoint(path, TrainConfig())
+
+    assert caught.value.lines() == [
+        f"checkpoint-foreign: '{path}' is no trainkit checkpoint of format 1 (found {found}); "
+        "give a last.ckpt or best.ckpt that this version wrote"
+    ]
+
+
+def test_other_run_is_refused_with_every_difference(tmp_path):
+    """All differing settings are named with both values; those of the trainer are free."""
+    path = tmp_path / "a.ckpt"
+    save(path, config=TrainConfig(model=LSTMConfig(num_layers=2)))
+    other = TrainConfig(model=LSTMConfig(hidden_dim=8), seed=4, exp_name="other")
+    other.trainer = dataclasses.replace(other.trainer, max_epochs=99)
+    with pytest.raises(UsageError) as caught:
+        load_checkpoint(path, other)
+
+    assert caught.value.lines() == [
+        f"checkpoint-mismatch: '{path}' is of another run: model.num_layers is 2 there and 1 here; "
+        "model.hidden_dim is 256 there and 8 here; seed is 0 there and 4 here; "
+        "give the same settings, or train anew"
+    ]
+
+
+def test_other_option_is_refused(tmp_path):
+    """A key that only one side has is told."""
+    path = tmp_path / "a.ckpt"
+    save(path)
+    with pytest.raises(UsageError, match=r"model.num_heads is 4 there and 'absent' here"):
+        load_checkpoint(path, TrainConfig(model=LSTMConfig()))
+
+
+def test_parameters_of_other_code_are_refused(tmp_path):
+    """The same configuration with another shape of model is a mistake of the user, not a traceback."""
+    save(tmp_path / "a.ckpt")
+    state = load_checkpoint(tmp_path / "a.ckpt", TrainConfig())
+    model, optimizer = build_parts(num_features=4)
+    with pytest.raises(UsageError, match="size mismatch for weight") as caught:
+        restore_checkpoint(state, model=model, optimizer=optimizer)
+
+    assert caught.value.slug == "checkpoint-mismatch"
+    assert len(caught.value.lines()[0].splitlines()) == 1

@@ -1,0 +1,149 @@
+"""Windows, splits, order and limits."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainkit.core.config import TextConfig
+from trainkit.core.data import (
+    IGNORE_INDEX,
+    EpochSampler,
+    Windows,
+    build_text,
+    cut_document,
+    limit_batches,
+    read_documents,
+    split_documents,
+)
+from trainkit.errors import UsageError
+
+
+@settings(max_examples=60, deadline=None)
+@given(document=st.binary(max_size=40), sequence_length=st.integers(1, 9))
+def test_every_byte_is_predicted_once(document, sequence_length):
+    """Targets without padding are the document without its first byte; tokens are the bytes before."""
+    windows = list(cut_document(document, sequence_length))
+    real = [window.targets != IGNORE_INDEX for window in windows]
+    targets = [int(each) for window, mask in zip(windows, real, strict=True) for each in window.targets[mask]]
+    tokens = [int(each) for window, mask in zip(windows, real, strict=True) for each in window.tokens[mask]]
+
+    assert targets == list(document[1:])
+    assert tokens == list(document[:-1])
+    assert all(window.tokens.shape == window.targets.shape == (sequence_length,) for window in windows)
+    assert all(mask.any() for mask in real)
+
+
+def test_last_window_is_padded():
+    """Padding is token 0 and a target that the loss ignores."""
+    last = list(cut_document(b"abcdef", 4))[-1]
+
+    assert last.tokens.tolist() == [ord("e"), 0, 0, 0]
+    assert last.targets.tolist() == [ord("f"), *[IGNORE_INDEX] * 3]
+
+
+@settings(max_examples=60, deadline=None)
+@given(num=st.integers(0, 50), train=st.floats(0.1, 1.0), share=st.floats(0, 0.99))
+def test_documents_are_split_in_order(num, train, share):
+    """The parts put together are the documents, each one once."""
+    documents = [bytes([index]) for index in range(num)]
+    config = TextConfig(train_fraction=train, validation_fraction=(1 - train) * share)
+    parts = split_documents(documents, config)
+
+    assert [each for part in parts for each in part] == documents
+
+
+def test_default_split_is_60_20_20():
+    """Ten documents are split six, two, two."""
+    parts = split_documents([b"x"] * 10, TextConfig())
+
+    assert [len(part) for part in parts] == [6, 2, 2]
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    """Each (seed, epoch) has its own order, the same every time, whatever the global RNG did."""
+    orders = {}
+    for seed in (0, 1):
+        for epoch in (0, 1):
+            sampler = EpochSampler(20, seed=seed)
+            sampler.set_epoch(epoch)
+            orders[seed, epoch] = list(sampler)
+            torch.rand(1)
+
+            assert list(sampler) == orders[seed, epoch]
+            assert sorted(sampler) == list(range(20))
+
+    assert len({tuple(order) for order in orders.values()}) == 4
+
+
+def test_largest_seed_has_an_order():
+    """The largest allowed seed fits torch's generator."""
+    sampler = EpochSampler(5, seed=2**32 - 1)
+    sampler.set_epoch(2**20 - 1)
+
+    assert sorted(sampler) == [0, 1, 2, 3, 4]
+
+
+def test_loaders_leave_the_global_rng_alone(text_file):
+    """Building and reading the data draws nothing from torch's global generator."""
+    before = torch.get_rng_state()
+    corpus = build_text(TextConfig(source=str(text_file), sequence_length=16, batch_size=4), seed=0)
+    batches = [*corpus.train, *corpus.validation, *corpus.test]
+
+    assert torch.equal(torch.get_rng_state(), before)
+    assert batches[0].tokens.shape == batches[0].targets.shape == (4, 16)
+
+
+def test_built_in_source_has_documents():
+    """Python's own help topics are there without a download."""
+    documents = read_documents("pydoc_data.topics")
+
+    assert len(documents) > 50
+    assert sum(map(len, documents)) > 300_000
+
+
+def test_missing_source_is_explained(tmp_path):
+    """A path that is not there is named, with what may be given instead."""
+    with pytest.raises(UsageError, match=r"data\.source='.*nothing\.txt'.*pydoc_data\.topics") as caught:
+        read_documents(str(tmp_path / "nothing.txt"))
+
+    assert caught.value.slug == "data-unreadable"
+
+
+def test_other_encoding_is_explained(tmp_path):
+    """A file that is not UTF-8 is refused."""
+    path = tmp_path / "latin.txt"
+    path.write_bytes("Größe".encode("latin-1"))
+    with pytest.raises(UsageError) as caught:
+        read_documents(str(path))
+
+    assert caught.value.slug == "data-unreadable"
+
+
+def test_nothing_to_train_on_is_refused(tmp_path):
+    """A text whose train part has no window would train nothing and look fine."""
+    path = tmp_path / "short.txt"
+    path.write_text("a\n\nb\n\nc", encoding="utf-8")
+    with pytest.raises(UsageError, match="3 documents, 2 of them in the train part") as caught:
+        build_text(TextConfig(source=str(path)), seed=0)
+
+    assert caught.value.slug == "data-empty"
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [(0, 0), (1, 1), (99, 8), (0.0, 0), (1e-9, 1), (0.5, 4), (0.99, 7), (1.0, 8)],
+)
+def test_limit_counts_or_takes_a_fraction(limit, expected):
+    """An int is a count, a float a fraction, and a fraction above 0 is at least one batch."""
+    windows = Windows([bytes(17)], sequence_length=2)
+    batches, total = limit_batches(torch.utils.data.DataLoader(windows), limit)
+
+    assert (len(list(batches)), total) == (expected, expected)
+
+
+def test_limit_of_an_empty_loader_is_empty():
+    """No fraction of nothing is one batch."""
+    batches, total = limit_batches(torch.utils.data.DataLoader(Windows([], sequence_length=2)), 0.5)
+
+    assert (list(batches), total) == ([], 0)
