@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from trainkit.errors import CannotJudgeError
@@ -11,21 +12,27 @@ from trainkit.repo.trees import Tree
 
 # Training runs are comparable when these agree; the other entries are for the reader.
 DECISIVE = ("probe", "torch", "python")
+# Variables that choose the interpreter, the libraries or their kernels.
+_INFLUENTIAL = ("ATEN", "CU", "DNNL", "LD_", "MKL", "OMP", "ONEDNN", "OPENBLAS", "PATH", "PYTHON", "PYTORCH", "TORCH")
+_taken: dict[frozenset[tuple[str, str]], dict[str, str]] = {}  # a probe costs seconds
 
 
 def take_fingerprint(tree: Tree, *, timeout_s: float = 120.0) -> dict[str, str]:
-    """Run the probe as guarded programs of `tree` are run.
+    """Run the probe as guarded programs of `tree` are run; once per process and environment.
 
     Raises:
         CannotJudgeError: the probe failed, for instance because torch is not installed.
     """
+    key = frozenset(item for item in os.environ.items() if item[0].startswith(_INFLUENTIAL))
+    if key in _taken:
+        return _taken[key]
     command = ["python", str(Path(__file__).with_name("probe.py"))]
     done = run_in_tree(tree, command, timeout_s=timeout_s, prove=False)
     if done.returncode:
         message = "the probe of this environment failed; is torch installed here?"
         raise CannotJudgeError("probe-failed", message, evidence=done.last_words())
-    fingerprint: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return fingerprint
+    _taken[key] = json.loads(done.stdout.splitlines()[-1])
+    return _taken[key]
 
 
 def list_differences(expected: dict[str, str], actual: dict[str, str]) -> list[str]:

@@ -26,7 +26,7 @@ class Importer:
 
 @dataclass(frozen=True)
 class Imported:
-    """What one import brought: modules in the order they were loaded, CPU seconds of each run."""
+    """What one import brought: modules in the order they were asked for, CPU seconds of each run."""
 
     target: str
     modules: dict[str, str]  # name -> file, "" for a module without one
@@ -52,10 +52,12 @@ def measure(tree: Tree, target: str, *, num_timed: int = 3, timeout_s: float = 3
         CannotJudgeError: the import failed, or did not use the tree's own sources.
     """
     first = _import_once(tree, target, "witnessed", timeout_s)
+    files = dict(first["modules"])  # sys.modules has them in the order they were finished
+    asked = [name for name in first["importers"] if name in files]
     timed = [_import_once(tree, target, "bare", timeout_s)["cpu_s"] for _ in range(num_timed)]
     return Imported(
         target=target,
-        modules=dict(first["modules"]),
+        modules={name: files[name] for name in dict.fromkeys([*asked, *files])},
         importers={name: Importer(*link) for name, link in first["importers"].items()},
         cpu_s=tuple(timed),
     )

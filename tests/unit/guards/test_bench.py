@@ -1,0 +1,75 @@
+"""The bench guard: only a slow-down beyond all spread fails."""
+
+import pytest
+
+from trainkit.gate import judge
+from trainkit.guards.bench import BenchSettings, _judge
+from trainkit.verdict import Severity, Status
+
+BENCHMARK = """
+from work import work
+
+
+def test_work(benchmark):
+    benchmark(work)
+"""
+FILES = {
+    "pyproject.toml": "[tool.pytest.ini_options]\naddopts = ['--benchmark-max-time=0.05']\n",
+    "work.py": "def work():\n    return sum(range(2000))\n",
+    "benchmarks/test_work.py": BENCHMARK,
+}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "severities"),
+    [
+        ([1.0, 1.1], [1.0, 1.05], []),
+        ([1.0, 1.1], [1.5, 1.4], [Severity.ERROR]),
+        ([1.0, 1.3], [1.5, 1.4], [Severity.NOTE]),
+        ([1.0, 1.0], [1.0, 1.4], [Severity.NOTE]),
+        ([1.0, 1.1], [0.5, 0.6], []),
+        ([], [9.0, 9.0], []),
+    ],
+)
+def test_the_rule(old, new, severities):
+    """The fastest candidate run against the slowest baseline run, 20 % let pass; else inconclusive."""
+    findings = list(_judge("benchmarks/test_a.py::test_a", old, new, BenchSettings()))
+
+    assert [finding.severity for finding in findings] == severities
+
+
+def test_equal_revisions_pass_and_show_their_times(make_project):
+    """Times come with their runs; a benchmark that the baseline cannot run has no ratio."""
+    project = make_project(FILES)
+    project.write("work.py", FILES["work.py"] + "\ndef more():\n    return 1\n")
+    project.write(
+        "benchmarks/test_more.py", "def test_more(benchmark):\n    from work import more\n    benchmark(more)\n"
+    )
+    verdict = judge(project.path, ["bench"], base="HEAD").verdicts[0]
+
+    assert verdict.status is Status.PASSED, verdict
+    by_name = {m.name: m for m in verdict.measurements}
+    assert by_name["benchmarks/test_work.py::test_work"].baseline > 0
+    assert by_name["benchmarks/test_more.py::test_more"].baseline is None
+    assert "2 fresh processes" in by_name["benchmarks/test_work.py::test_work"].how
+
+
+def test_alone_it_tells_the_times(make_project):
+    """Without a baseline there is nothing to fail."""
+    verdict = judge(make_project(FILES).path, ["bench"]).verdicts[0]
+
+    assert verdict.summary == "1 benchmarks ran; no baseline to compare with"
+
+
+def test_a_benchmark_that_breaks_is_no_verdict(make_project):
+    """The candidate's own benchmarks must run."""
+    project = make_project(FILES)
+    project.write("work.py", "")
+    verdict = judge(project.path, ["bench"], base="HEAD").verdicts[0]
+
+    assert (verdict.status, verdict.findings[0].rule) == (Status.ERROR, "bench-failed")
+
+
+def test_no_benchmarks_are_skipped(make_project):
+    """A project without the folder is said to have none."""
+    assert judge(make_project({"a.py": ""}).path, ["bench"]).verdicts[0].status is Status.SKIPPED

@@ -1,0 +1,170 @@
+"""The imports guard on tiny packages: what comes along, within which budget, and by which line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from trainkit.gate import judge
+from trainkit.verdict import Severity, Status
+
+CLEAN = {
+    "src/pack/__init__.py": "",
+    "src/pack/cli.py": "from pack import helpers\n",
+    "src/pack/helpers.py": "import json\n",
+    "src/heavy/__init__.py": "import heavy.core\n",
+    "src/heavy/core.py": "",
+}
+
+
+@pytest.fixture
+def check(make_project):
+    """Judge `pack.cli` of a project with some files changed since the baseline."""
+
+    def run(changes, **target):
+        project = make_project(CLEAN)
+        for name, text in changes.items():
+            project.write(name, text)
+        table = {"imports": {"targets": {"pack.cli": target}}}
+        return judge(project.path, ["imports"], base="HEAD", overrides=table).verdicts[0]
+
+    return run
+
+
+def test_a_clean_target_passes_with_exact_counts(check):
+    """The same modules on both sides, counted exactly, and times told with their spread."""
+    verdict = check({}, forbid=["heavy", "torch"])
+
+    assert verdict.status is Status.PASSED
+    assert verdict.findings == ()
+    modules, seconds = verdict.measurements
+    assert modules.value == modules.baseline > 3
+    assert "3 fresh processes" in seconds.how
+    assert "(unchanged)" in verdict.summary
+
+
+# how the offender is brought -> (changes, the file and line to blame)
+WAYS = {
+    "directly": ({"src/pack/cli.py": "from pack import helpers\nimport heavy\n"}, "src/pack/cli.py", 2),
+    "through a helper": ({"src/pack/helpers.py": "import json\n\nimport heavy\n"}, "src/pack/helpers.py", 3),
+    "through import_module": (
+        {"src/pack/helpers.py": "from importlib import import_module\nimport_module('heavy.core')\n"},
+        "src/pack/helpers.py",
+        2,
+    ),
+    "through a lazy __getattr__": (
+        {
+            "src/pack/__init__.py": "def __getattr__(name):\n    import heavy\n    return heavy\n",
+            "src/pack/cli.py": "import pack\npack.anything\n",
+        },
+        "src/pack/__init__.py",
+        2,
+    ),
+    "in a try": (
+        {"src/pack/helpers.py": "try:\n    import heavy\nexcept ImportError:\n    heavy = None\n"},
+        "src/pack/helpers.py",
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_forbidden_module_is_blamed_on_its_line(check, way):
+    """The chain leads from the line that brings it up to the target."""
+    changes, file, line = WAYS[way]
+    verdict = check(changes, forbid=["heavy"])
+
+    finding = verdict.findings[0]
+    assert verdict.status is Status.FAILED
+    assert (finding.rule, finding.file, finding.line) == ("import-forbidden", file, line)
+    assert finding.message == "importing pack.cli loads heavy, and heavy is forbidden there"
+    assert finding.evidence[0] == f"{finding.evidence[0].split(' ')[0]} ({file}:{line})"
+
+
+def test_a_function_level_import_is_no_offence(check):
+    """What does not run at import is not counted, unlike in a static graph."""
+    verdict = check({"src/pack/helpers.py": "import json\ndef f():\n    import heavy\n"}, forbid=["heavy"])
+
+    assert verdict.status is Status.PASSED
+
+
+def test_a_family_is_its_submodules_and_not_a_prefix(check):
+    """`heavy` forbids heavy.core, and not heavyweight."""
+    verdict = check({"src/heavyweight.py": "", "src/pack/cli.py": "import heavyweight\n"}, forbid=["heavy"])
+
+    assert verdict.status is Status.PASSED
+
+
+def test_too_many_modules_fail(check):
+    """A budget of modules is exact, and the packages that fill it are listed."""
+    verdict = check({}, max_modules=2)
+
+    assert [finding.rule for finding in verdict.findings] == ["import-too-many"]
+    assert any("of the standard library" in line for line in verdict.findings[0].evidence)
+
+
+def test_too_slow_an_import_fails(check):
+    """A budget of CPU seconds is held against the fastest of three processes."""
+    verdict = check({"src/pack/cli.py": "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"}, max_seconds=0.2)
+
+    assert [finding.rule for finding in verdict.findings] == ["import-too-slow"]
+
+
+def test_a_new_package_is_a_warning_with_its_line(check):
+    """Start-up grew: said, with the line, but only what is forbidden fails."""
+    verdict = check({"src/pack/cli.py": "from pack import helpers\nimport heavy\n"})
+
+    (finding,) = verdict.findings
+    assert verdict.status is Status.PASSED
+    assert (finding.rule, finding.severity, finding.line) == ("import-new-package", Severity.WARNING, 2)
+    assert "(+" in verdict.summary
+
+
+def test_a_target_that_cannot_be_imported_is_no_verdict(check):
+    """An import that fails is an error with what Python said."""
+    verdict = check({"src/pack/cli.py": "import nothing_of_that_name\n"})
+
+    assert verdict.status is Status.ERROR
+    assert verdict.findings[0].rule == "import-failed"
+    assert "No module named 'nothing_of_that_name'" in verdict.findings[0].evidence[-1]
+
+
+def test_a_target_that_the_baseline_lacks_is_judged_alone(make_project):
+    """A new module has no baseline, which is no error."""
+    project = make_project({"src/pack/__init__.py": ""})
+    project.write("src/pack/new.py", "import json\n")
+    table = {"imports": {"targets": {"pack.new": {}}}}
+    verdict = judge(project.path, ["imports"], base="HEAD", overrides=table).verdicts[0]
+
+    assert verdict.status is Status.PASSED
+    assert verdict.measurements[0].baseline is None
+
+
+def test_without_targets_the_guard_is_skipped(make_project):
+    """Nothing configured is said, and is no pass."""
+    verdict = judge(make_project({"a.py": ""}).path, ["imports"]).verdicts[0]
+
+    assert verdict.status is Status.SKIPPED
+
+
+def test_a_waterfall_is_written(make_project):
+    """importtime-waterfall's HAR of one target, on the command line."""
+    project = make_project(CLEAN)
+
+    done = project.trainkit("imports", "--waterfall", "out.har", "json")
+
+    assert done.returncode == 0, done.stderr
+    assert '"creator"' in (project.path / "out.har").read_text()
+
+
+@pytest.mark.parametrize(
+    ("target", "forbidden"), [("trainkit", "trainkit.cli"), ("trainkit.cli", "torch"), ("trainkit.cli.check", "torch")]
+)
+def test_our_own_start_is_light(target, forbidden):
+    """A fresh process imports trainkit without torch, and without any third-party module."""
+    code = f"import sys; old = set(sys.modules); import {target}; print(*(set(sys.modules) - old))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    packages = {name.partition(".")[0] for name in done.stdout.split()}
+
+    assert forbidden not in done.stdout.split()
+    assert packages - sys.stdlib_module_names == {"trainkit"}
