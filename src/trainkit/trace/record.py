@@ -58,8 +58,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        callback = self._callbacks.pop(name, None)
-        if callback is None:
+        if name not in self._callbacks:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is None or spec.loader is None:
@@ -68,8 +67,9 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
+            # Only now: a program may ask for the spec of a module to see whether it is installed.
             with self._recorder.never_raising(name):
-                callback(module)
+                self._callbacks.pop(name, lambda _: None)(module)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec

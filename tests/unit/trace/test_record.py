@@ -92,6 +92,13 @@ def test_unseeded_programs_repeat(run):
     assert run(source)[0].stdout == run(source)[0].stdout
 
 
+def test_looking_for_torch_first_hides_nothing(run):
+    """A program that asks whether torch is installed, before it imports it, is recorded like any other."""
+    source = "import importlib.util\nassert importlib.util.find_spec('torch')\n" + TRAINING
+
+    assert len(read_traces(run(source)[1])[0].steps) == 3
+
+
 def test_a_program_without_torch_leaves_no_trace(run):
     """Nothing is recorded, and torch is not imported for it."""
     done, folder = run("import sys; print('torch' in sys.modules)")

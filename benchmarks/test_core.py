@@ -1,0 +1,64 @@
+"""What a user waits for: an import, a check, a training step, an epoch. Run with `pytest --benchmark`."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("target", ["trainkit.cli", "trainkit.core.config"])
+def test_import(benchmark, target):
+    """A fresh process that imports a module, interpreter included."""
+    benchmark.pedantic(_run, args=(["-c", f"import {target}"],), rounds=5)
+
+
+def test_check(benchmark):
+    """A fresh process that composes and validates a configuration."""
+    benchmark.pedantic(_run, args=(["-m", "trainkit", "check", "model=lstm", "trainer.max_epochs=3"],), rounds=3)
+
+
+def _run(arguments: list[str]) -> None:
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(params=["transformer", "lstm"])
+def training(request):
+    """A model, its optimizer and a batch of 8 windows of 64 bytes, on one thread."""
+    import torch
+
+    from trainkit.core.config import GROUPS, AdamWConfig, TextConfig
+    from trainkit.core.data import build_text
+    from trainkit.core.optim import build_adamw
+    from trainkit.core.registry import MODELS
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    corpus = build_text(TextConfig(sequence_length=64, batch_size=8), seed=0)
+    config = GROUPS["model"][request.param]()
+    model = MODELS.load(request.param)(config, vocab_size=corpus.vocab_size)
+    return model, build_adamw(AdamWConfig(), model), corpus
+
+
+def test_training_step(benchmark, training):
+    """Forward, backward and update of one batch."""
+    _train(benchmark, training, num_batches=1, rounds=20)
+
+
+def test_training_epoch(benchmark, training):
+    """Twenty batches out of the loader, accumulated in pairs."""
+    _train(benchmark, training, num_batches=20, rounds=3, accumulate_grad_batches=2)
+
+
+def _train(benchmark, training, *, num_batches: int, rounds: int, **options) -> None:
+    import torch
+
+    from trainkit.core.data import limit_batches
+    from trainkit.core.loop import run_training_epoch
+
+    model, optimizer, corpus = training
+
+    def run() -> None:
+        batches, _ = limit_batches(corpus.train, num_batches)
+        run_training_epoch(model, optimizer, batches, device=torch.device("cpu"), **options)
+
+    benchmark.pedantic(run, rounds=rounds, warmup_rounds=1)
