@@ -33,7 +33,8 @@ def load_table(root: Path) -> dict[str, Any]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError("settings-syntax", f"{path}: {error}") from error
-    table = document.get("tool", {}).get("trainkit", {})
+    tool = document.get("tool", {})
+    table = tool.get("trainkit", {}) if isinstance(tool, dict) else tool
     if not isinstance(table, dict):
         raise UsageError("settings-type", f"{path}: [tool.trainkit] must be a table")
     return table

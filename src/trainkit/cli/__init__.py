@@ -20,7 +20,21 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and give its exit status; a mistake of the user's is one line, no traceback."""
-    argv = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print("trainkit: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has seen enough
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(argv: list[str]) -> int:
     if not argv or argv[0] in {"-h", "--help", "help"}:
         print(_help())
         return 0 if argv else 2
@@ -49,26 +63,18 @@ def _help() -> str:
 
 
 def _run(name: str, argv: list[str]) -> int:
+    import importlib
+
     from trainkit.errors import TrainkitError, UsageError, suggest
 
     try:
         if name not in COMMANDS:
             raise UsageError("unknown-command", f"no command '{name}'{suggest(name, COMMANDS)}")
-        import importlib
-
-        module = importlib.import_module(COMMANDS[name][0])
-        status: int = module.run([name, *argv] if COMMANDS[name][0].endswith(".guards") else argv)
-        sys.stdout.flush()
+        module = COMMANDS[name][0]
+        run = importlib.import_module(module).run
+        status: int = run([name, *argv] if module == "trainkit.cli.guards" else argv)
         return status
     except TrainkitError as error:
         for line in error.lines():
             print(f"trainkit: error: {line}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:
-        print("trainkit: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output has seen enough
-        import os
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0

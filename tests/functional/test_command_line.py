@@ -1,0 +1,201 @@
+"""The command line as a user meets it: help, exit statuses, and one clear line for each mistake."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trainkit import __version__
+from trainkit.cli import COMMANDS, main
+from trainkit.cli.guards import _parser
+
+FILES = {"pyproject.toml": "[tool.trainkit]\n", "a.py": "A = 1\n"}
+
+
+@pytest.fixture
+def project(make_project):
+    return make_project(FILES)
+
+
+def test_the_commands_are_these():
+    """Names that people type are kept: a new one is added here on purpose."""
+    assert set(COMMANDS) == {"bench", "check", "complexity", "gate", "golden", "gpu", "imports", "train"}
+
+
+def test_the_options_are_these():
+    """So are options."""
+    options = {
+        name: {flag for action in _parser(name)._actions for flag in action.option_strings} - {"-h", "--help"}
+        for name in ("imports", "golden", "complexity", "bench", "gpu")
+    }
+
+    assert options == {
+        "imports": {"--base", "--forbid", "--max-seconds", "--max-modules", "--waterfall"},
+        "golden": {"--base", "--update"},
+        "complexity": {"--base", "--max-function", "--max-module-body"},
+        "bench": {"--base", "--margin"},
+        "gpu": {"--base"},
+    }
+
+
+def test_help_and_version(capsys):
+    """Help names every command and is no error; without a command it is one."""
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in COMMANDS)
+    assert main([]) == 2
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.endswith(f"trainkit {__version__}\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_explains_itself(name, capsys):
+    """`trainkit COMMAND --help` shows its usage and leaves with 0."""
+    with pytest.raises(SystemExit) if name not in {"check", "train"} else _nothing():
+        assert main([name, "--help"]) == 0
+    assert f"usage: trainkit {name}" in capsys.readouterr().out
+
+
+class _nothing:  # noqa: N801  # reads like pytest.raises
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return False
+
+
+# arguments, pyproject.toml or None, exit status, the one line (a regular expression)
+BAD_INPUTS = [
+    (["gat"], None, 2, r"unknown-command: no command 'gat'; did you mean 'gate'\?"),
+    (["gate", "goldn"], None, 2, r"unknown-guard: no guard 'goldn'; did you mean 'golden'\?"),
+    (["gate", "--bas", "x"], None, 2, r"usage: unrecognized arguments: --bas; see trainkit gate --help"),
+    (["gate", "--base", "v9"], None, 2, r"unknown-revision: no commit 'v9' in this clone; give another --base"),
+    (["gate"], None, 2, r"unknown-revision: no commit 'HEAD~1' in this clone; give another --base"),
+    (["gate", "--base", "HEAD", "--output", "a.py", "gpu"], None, 2, r"output-not-writable: --output a.py: File exists"),
+    (["imports", "--forbid", "torch"], None, 2, r"usage: --forbid, --max-seconds and --max-modules need a MODULE"),
+    (["imports", "--max-modules", "many", "json"], None, 2, r"usage: argument --max-modules: invalid int value: 'many'"),
+    (["imports", "--waterfall", "x.har"], None, 2, r"usage: --waterfall needs exactly one MODULE"),
+    (["imports", "--waterfall", "x.har", "no_such"], None, 3, r"waterfall-failed: importtime-waterfall no_such: .*"),
+    (["complexity", "--max-function", "0"], None, 2, r"settings-range: .*max_function = 0: must be at least 1"),
+    (["golden"], "[tool.trainkit.golden]\nruns = 3\n", 2, r"settings-type: \[tool.trainkit.golden\] runs = 3: expected a table"),
+    (["golden", "x"], None, 2, r"unknown-run: no run 'x' in \[tool.trainkit.golden.runs\]"),
+    (["gate"], "[tool.trainkit]\nbase = 3\n", 2, r"settings-type: \[tool.trainkit\] base = 3: expected a string"),
+    (["complexity"], "[tool.trainkit\n", 2, r"settings-syntax: .*pyproject.toml: .*line 1"),
+    (["check", "trainer.max_epoch=1"], None, 2, r"config-unknown-key: .*did you mean 'trainer.max_epochs'\?"),
+    (["train", "model=gru"], None, 2, r"config-unknown-choice: model=gru: no such option.*"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "table", "status", "line"), BAD_INPUTS)
+def test_a_bad_input_gets_one_clear_line(project, arguments, table, status, line):
+    """What is wrong and what to do, exit status 2 (3 when nothing could be judged), nothing written."""
+    if table:
+        project.write("pyproject.toml", table)
+        project.commit()
+    before = project.state()
+
+    done = project.trainkit(*arguments)
+
+    assert (done.returncode, done.stdout) == (status, "")
+    assert re.fullmatch(rf"trainkit: error: {line}.*\n", done.stderr), done.stderr
+    assert project.state() == before
+    assert not (project.path / ".trainkit").exists()
+
+
+def test_outside_a_repository_is_one_line_too(tmp_path):
+    """No git, no judgement."""
+    done = subprocess.run(
+        [sys.executable, "-m", "trainkit", "complexity"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert done.stderr == f"trainkit: error: not-a-repository: {tmp_path} is in no git working tree\n"
+
+
+def test_a_missing_tool_names_its_extra(project, monkeypatch):
+    """What is not installed is said with what to install."""
+    (project.path / "importtime_waterfall.py").write_text("raise ModuleNotFoundError('No module named importtime_waterfall')")
+    done = project.trainkit("imports", "--waterfall", "x.har", "json", PYTHONPATH=str(project.path))
+
+    assert done.returncode == 2
+    assert "pip install 'trainkit[waterfall]'" in done.stderr
+
+
+def test_a_closed_pipe_is_no_error(project):
+    """`trainkit complexity | head -0` ends quietly."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainkit", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=project.path
+    )
+    process.stdout.close()
+
+    with process.stderr as stderr:
+        said = stderr.read()
+    process.wait(timeout=30)
+
+    assert said == b""
+
+
+def test_progress_is_shown_on_a_terminal_and_not_in_a_pipe(project):
+    """A line that overwrites itself, on standard error."""
+    project.commit()
+    piped = project.trainkit("gate", "imports", "complexity", "gpu")
+    assert piped.stderr == ""
+
+    controller, terminal = pty.openpty()
+    project.write("pyproject.toml", '[tool.trainkit.imports.targets.a]\n')
+    subprocess.run(
+        [sys.executable, "-m", "trainkit", "imports"],
+        cwd=project.path,
+        stderr=terminal,
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    os.close(terminal)
+
+    assert b"\r\033[Kimports: importing a" in os.read(controller, 4096)
+    os.close(controller)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_gate_leaves_nothing(tiny, number, tmp_path):
+    """No worktree, no temporary folder, no process, and the user's tree as it was."""
+    before = tiny.state()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainkit", "gate", "golden", "bench"],
+        cwd=tiny.path,
+        env=os.environ | {"TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(scratch.glob("trainkit-run-*")):  # the first training has begun
+        time.sleep(0.02)
+        assert process.poll() is None
+    time.sleep(1.0)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)
+
+    assert process.returncode == (130 if number == signal.SIGINT else 128 + number)
+    assert "Traceback" not in said
+    assert list(scratch.glob("trainkit-*")) == []
+    assert tiny.state() == before
+    assert _find_processes(str(scratch)) == []
+
+
+def _find_processes(needle: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if needle.encode() in path.read_bytes():
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return found
