@@ -21,11 +21,11 @@ FAULTS = {
 
 
 @pytest.fixture
-def judge(tiny):
+def judge(tiny, uncovered):
     """Run the gate on the tiny project and give exit status, statuses and rules of errors by guard."""
 
     def run():
-        done = tiny.trainkit("gate")
+        done = tiny.trainkit("gate", **uncovered)
         report = json.loads((tiny.path / ".trainkit/report.json").read_text())
         statuses = {verdict["guard"]: verdict["status"] for verdict in report["verdicts"]}
         rules = {

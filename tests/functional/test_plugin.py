@@ -1,5 +1,6 @@
 """The pytest plugin in projects of its own: real options, a real skip, a fixture that runs a guard."""
 
+import os
 import subprocess
 import sys
 
@@ -15,14 +16,16 @@ SUITE = {
 
 
 @pytest.fixture
-def run(make_project):
+def run(make_project, uncovered):
     """Run pytest in a process of its own in a project with `testpaths`; gives its output and status."""
 
     def start(*arguments: str, files: dict[str, str] = SUITE, ini: str = ""):
         pyproject = f"[tool.pytest.ini_options]\ntestpaths = ['tests']\n{ini}"
         project = make_project({"pyproject.toml": pyproject, **files})
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *arguments]
-        return subprocess.run(command, cwd=project.path, capture_output=True, text=True, check=False)
+        alone = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_XDIST")}
+        alone |= uncovered if "gpu" in arguments else {}
+        return subprocess.run(command, cwd=project.path, env=alone, capture_output=True, text=True, check=False)
 
     return start
 
@@ -94,14 +97,14 @@ def test_the_fixture_runs_a_guard(run):
         "def test_passes(trainkit_guard):\n"
         "    assert trainkit_guard('complexity').status == 'passed'\n\n"
         "def test_fails(trainkit_guard):\n"
-        "    trainkit_guard('imports', targets={'pack': {'forbid': ['json']}})\n\n"
+        "    trainkit_guard('imports', targets={'pack': {'forbid': ['sqlite3']}})\n\n"
         "def test_skips(trainkit_guard):\n"
         "    trainkit_guard('golden')\n"
     )
-    done = run(files={"tests/test_guard.py": source, "pack.py": "import json\n"})
+    done = run(files={"tests/test_guard.py": source, "pack.py": "import sqlite3\n"})
 
     assert "1 failed, 1 passed, 1 skipped" in done.stdout
-    assert "pack.py:1: importing pack loads json" in done.stdout
+    assert "pack.py:1: importing pack loads sqlite3" in done.stdout
     assert "skipped: no runs configured" in done.stdout
 
 

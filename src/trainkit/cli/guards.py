@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from trainkit.cli import COMMANDS
 from trainkit.cli.arguments import Parser, find_project, progress_printer, text_options
 from trainkit.errors import CannotJudgeError, UsageError, suggest
 from trainkit.gate import judge
+from trainkit.repo.process import WITHOUT_COVERAGE
 from trainkit.report.text import render_text
 from trainkit.settings import load_table
 from trainkit.verdict import exit_status
@@ -109,7 +111,8 @@ def _write_waterfall(options: argparse.Namespace) -> int:
         raise UsageError("usage", "--waterfall needs exactly one MODULE")
     target = options.targets[0]
     command = [sys.executable, "-m", "importtime_waterfall", "--har", target]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | WITHOUT_COVERAGE
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1]
         if "No module named importtime_waterfall" in said:

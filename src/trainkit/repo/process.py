@@ -17,6 +17,8 @@ from trainkit.errors import CannotJudgeError
 from trainkit.repo.trees import Tree
 
 _BOOTSTRAP = Path(__file__).with_name("bootstrap")
+# Measuring coverage would load modules first, which an import measurement then does not see.
+WITHOUT_COVERAGE = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
 # What changes results or timings between two runs of the same program.
 _FIXED = {
     "PYTHONHASHSEED": "0",
@@ -87,16 +89,15 @@ def _child_environment(tree: Tree) -> dict[str, str]:
         if entry
     ]
     search = [str(_BOOTSTRAP), *tree.python_path(), *inherited]
-    return (
-        os.environ
-        | _FIXED
-        | {
-            "PYTHONPATH": os.pathsep.join(dict.fromkeys(search)),
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-            "TRAINKIT_TREE": str(tree.path.resolve()),
-            "TRAINKIT_ORIGIN": str(tree.origin.resolve()),
-        }
-    )
+    ours = {
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(search)),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "TRAINKIT_TREE": str(tree.path.resolve()),
+        "TRAINKIT_ORIGIN": str(tree.origin.resolve()),
+    }
+    # When a test runs a guard, the guard's own pytest is no worker of that test run.
+    outer = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_XDIST")}
+    return outer | _FIXED | ours
 
 
 def _communicate(

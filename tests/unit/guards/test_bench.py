@@ -14,7 +14,7 @@ def test_work(benchmark):
     benchmark(work)
 """
 FILES = {
-    "pyproject.toml": "[tool.pytest.ini_options]\naddopts = ['--benchmark-max-time=0.05']\n",
+    "pyproject.toml": "[tool.pytest.ini_options]\naddopts = ['--benchmark-max-time=0.05', '-p', 'no:hypothesispytest']\n",
     "work.py": "def work():\n    return sum(range(2000))\n",
     "benchmarks/test_work.py": BENCHMARK,
 }

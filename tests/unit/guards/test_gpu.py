@@ -6,7 +6,7 @@ import torch
 from trainkit.gate import judge
 from trainkit.verdict import Status
 
-PYPROJECT = "[tool.pytest.ini_options]\nmarkers = ['gpu']\n"
+PYPROJECT = "[tool.pytest.ini_options]\nmarkers = ['gpu']\naddopts = ['-p', 'no:hypothesispytest']\n"
 MARKED = "import pytest\n\npytestmark = pytest.mark.gpu\n\n\ndef test_it():\n    import work\n    assert work.RIGHT\n"
 
 

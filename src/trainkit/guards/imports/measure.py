@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.errors import CannotJudgeError
-from trainkit.repo.process import run_in_tree
+from trainkit.repo.process import WITHOUT_COVERAGE, run_in_tree
 from trainkit.repo.trees import Tree
 
 _PROBE = Path(__file__).with_name("probe.py")
@@ -68,7 +68,9 @@ def _import_once(tree: Tree, target: str, mode: str, timeout_s: float) -> dict[s
         output = Path(folder) / "imported.json"
         code = _PROBE.read_text(encoding="utf-8")
         command = ["python", "-c", code, target, str(output), mode]
-        done = run_in_tree(tree, command, shown=f"import {target}", timeout_s=timeout_s)
+        done = run_in_tree(
+            tree, command, shown=f"import {target}", timeout_s=timeout_s, environment=WITHOUT_COVERAGE
+        )
         if done.returncode:
             message = f"import {target} fails on the {tree.side} side"
             raise CannotJudgeError("import-failed", message, evidence=done.last_words())
