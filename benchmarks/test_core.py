@@ -14,7 +14,9 @@ def test_import(benchmark, target):
 
 def test_check(benchmark):
     """A fresh process that composes and validates a configuration."""
-    benchmark.pedantic(_run, args=(["-m", "trainkit", "check", "model=lstm", "trainer.max_epochs=3"],), rounds=3)
+    benchmark.pedantic(
+        _run, args=(["-m", "trainkit", "check", "model=lstm", "trainer.max_epochs=3"],), rounds=3
+    )
 
 
 def _run(arguments: list[str]) -> None:

@@ -31,7 +31,9 @@ class Project:
     def git(self, *arguments: str) -> str:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]
         command = ["git", *identity, *arguments]
-        return subprocess.run(command, cwd=self.path, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            command, cwd=self.path, check=True, capture_output=True, text=True
+        ).stdout.strip()
 
     def write(self, name: str, text: str) -> None:
         path = self.path / name

@@ -75,17 +75,57 @@ BAD_INPUTS = [
     (["gat"], None, 2, r"unknown-command: no command 'gat'; did you mean 'gate'\?"),
     (["gate", "goldn"], None, 2, r"unknown-guard: no guard 'goldn'; did you mean 'golden'\?"),
     (["gate", "--bas", "x"], None, 2, r"usage: unrecognized arguments: --bas; see trainkit gate --help"),
-    (["gate", "--base", "v9"], None, 2, r"unknown-revision: no commit 'v9' in this clone; give another --base"),
+    (
+        ["gate", "--base", "v9"],
+        None,
+        2,
+        r"unknown-revision: no commit 'v9' in this clone; give another --base",
+    ),
     (["gate"], None, 2, r"unknown-revision: no commit 'HEAD~1' in this clone; give another --base"),
-    (["gate", "--base", "HEAD", "--output", "a.py", "gpu"], None, 2, r"output-not-writable: --output a.py: File exists"),
-    (["imports", "--forbid", "torch"], None, 2, r"usage: --forbid, --max-seconds and --max-modules need a MODULE"),
-    (["imports", "--max-modules", "many", "json"], None, 2, r"usage: argument --max-modules: invalid int value: 'many'"),
+    (
+        ["gate", "--base", "HEAD", "--output", "a.py", "gpu"],
+        None,
+        2,
+        r"output-not-writable: --output a.py: File exists",
+    ),
+    (
+        ["imports", "--forbid", "torch"],
+        None,
+        2,
+        r"usage: --forbid, --max-seconds and --max-modules need a MODULE",
+    ),
+    (
+        ["imports", "--max-modules", "many", "json"],
+        None,
+        2,
+        r"usage: argument --max-modules: invalid int value: 'many'",
+    ),
     (["imports", "--waterfall", "x.har"], None, 2, r"usage: --waterfall needs exactly one MODULE"),
-    (["imports", "--waterfall", "x.har", "no_such"], None, 3, r"waterfall-failed: importtime-waterfall no_such: .*"),
-    (["complexity", "--max-function", "0"], None, 2, r"settings-range: .*max_function = 0: must be at least 1"),
-    (["golden"], "[tool.trainkit.golden]\nruns = 3\n", 2, r"settings-type: \[tool.trainkit.golden\] runs = 3: expected a table"),
+    (
+        ["imports", "--waterfall", "x.har", "no_such"],
+        None,
+        3,
+        r"waterfall-failed: importtime-waterfall no_such: .*",
+    ),
+    (
+        ["complexity", "--max-function", "0"],
+        None,
+        2,
+        r"settings-range: .*max_function = 0: must be at least 1",
+    ),
+    (
+        ["golden"],
+        "[tool.trainkit.golden]\nruns = 3\n",
+        2,
+        r"settings-type: \[tool.trainkit.golden\] runs = 3: expected a table",
+    ),
     (["golden", "x"], None, 2, r"unknown-run: no run 'x' in \[tool.trainkit.golden.runs\]"),
-    (["gate"], "[tool.trainkit]\nbase = 3\n", 2, r"settings-type: \[tool.trainkit\] base = 3: expected a string"),
+    (
+        ["gate"],
+        "[tool.trainkit]\nbase = 3\n",
+        2,
+        r"settings-type: \[tool.trainkit\] base = 3: expected a string",
+    ),
     (["complexity"], "[tool.trainkit\n", 2, r"settings-syntax: .*pyproject.toml: .*line 1"),
     (["check", "trainer.max_epoch=1"], None, 2, r"config-unknown-key: .*did you mean 'trainer.max_epochs'\?"),
     (["train", "model=gru"], None, 2, r"config-unknown-choice: model=gru: no such option.*"),
@@ -111,7 +151,11 @@ def test_a_bad_input_gets_one_clear_line(project, arguments, table, status, line
 def test_outside_a_repository_is_one_line_too(tmp_path):
     """No git, no judgement."""
     done = subprocess.run(
-        [sys.executable, "-m", "trainkit", "complexity"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "trainkit", "complexity"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert done.returncode == 2
@@ -120,7 +164,9 @@ def test_outside_a_repository_is_one_line_too(tmp_path):
 
 def test_a_missing_tool_names_its_extra(project, monkeypatch):
     """What is not installed is said with what to install."""
-    (project.path / "importtime_waterfall.py").write_text("raise ModuleNotFoundError('No module named importtime_waterfall')")
+    (project.path / "importtime_waterfall.py").write_text(
+        "raise ModuleNotFoundError('No module named importtime_waterfall')"
+    )
     done = project.trainkit("imports", "--waterfall", "x.har", "json", PYTHONPATH=str(project.path))
 
     assert done.returncode == 2
@@ -130,7 +176,10 @@ def test_a_missing_tool_names_its_extra(project, monkeypatch):
 def test_a_closed_pipe_is_no_error(project):
     """`trainkit complexity | head -0` ends quietly."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "trainkit", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=project.path
+        [sys.executable, "-m", "trainkit", "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=project.path,
     )
     process.stdout.close()
 
@@ -148,7 +197,7 @@ def test_progress_is_shown_on_a_terminal_and_not_in_a_pipe(project):
     assert piped.stderr == ""
 
     controller, terminal = pty.openpty()
-    project.write("pyproject.toml", '[tool.trainkit.imports.targets.a]\n')
+    project.write("pyproject.toml", "[tool.trainkit.imports.targets.a]\n")
     subprocess.run(
         [sys.executable, "-m", "trainkit", "imports"],
         cwd=project.path,

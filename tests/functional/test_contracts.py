@@ -34,7 +34,11 @@ def lint(tmp_path, request):
             path.write_text(path.read_text() + f"\n\n{line}\n")
         code = "import sys; sys.path.insert(0, 'src'); from importlinter.cli import lint_imports_command as f; f()"
         return subprocess.run(
-            [sys.executable, "-c", code, "--no-cache"], cwd=tmp_path, capture_output=True, text=True, check=False
+            [sys.executable, "-c", code, "--no-cache"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     return run
@@ -53,5 +57,7 @@ def test_a_planted_import_breaks_its_contract(lint, contract):
     done = lint(*PLANTS[contract])
 
     assert done.returncode == 1
-    (verdict,) = [text for text in done.stdout.splitlines() if text.startswith(contract) and text.split()[-1].isupper()]
+    (verdict,) = [
+        text for text in done.stdout.splitlines() if text.startswith(contract) and text.split()[-1].isupper()
+    ]
     assert verdict.endswith("BROKEN")

@@ -38,7 +38,9 @@ def test_the_readme_names_every_command_and_guard(read):
     """Nothing that can be typed is left out."""
     text = read("README.md")
 
-    assert [name for name in {*COMMANDS, *GUARDS} if f"`{name}`" not in text and f"trainkit {name}" not in text] == []
+    assert [
+        name for name in {*COMMANDS, *GUARDS} if f"`{name}`" not in text and f"trainkit {name}" not in text
+    ] == []
 
 
 def test_the_pin_of_torch_fits_the_package(read):

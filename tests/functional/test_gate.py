@@ -7,16 +7,36 @@ import pytest
 
 # guard -> (file, what is replaced, by what, the rule that must name it)
 FAULTS = {
-    "imports": ("src/tiny/helpers.py", '"""Small functions."""\n', '"""Small."""\n\nimport sqlite3\n', "import-forbidden"),
-    "golden": ("src/tiny/model.py", "self.dropout = nn.Dropout(0.1)", "self.dropout = nn.Dropout(0.2)", "golden-diverged"),
+    "imports": (
+        "src/tiny/helpers.py",
+        '"""Small functions."""\n',
+        '"""Small."""\n\nimport sqlite3\n',
+        "import-forbidden",
+    ),
+    "golden": (
+        "src/tiny/model.py",
+        "self.dropout = nn.Dropout(0.1)",
+        "self.dropout = nn.Dropout(0.2)",
+        "golden-diverged",
+    ),
     "complexity": (
         "src/tiny/helpers.py",
         "        if key:\n",
         "        if key and key != 'a' and key != 'b' and key != 'c' and key != 'd':\n",
         "complexity-worse",
     ),
-    "bench": ("src/tiny/helpers.py", "    for word in text.split():\n", "    for word in sorted(text.split() * 4)[::4]:\n", "bench-slower"),
-    "gpu": ("tests/gpu/test_device.py", "from tiny.model import Net", "from tiny.model import Network as Net", "gpu-test-failed"),
+    "bench": (
+        "src/tiny/helpers.py",
+        "    for word in text.split():\n",
+        "    for word in sorted(text.split() * 4)[::4]:\n",
+        "bench-slower",
+    ),
+    "gpu": (
+        "tests/gpu/test_device.py",
+        "from tiny.model import Net",
+        "from tiny.model import Network as Net",
+        "gpu-test-failed",
+    ),
 }
 
 

@@ -25,7 +25,9 @@ def run(make_project, uncovered):
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *arguments]
         alone = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_XDIST")}
         alone |= uncovered if "gpu" in arguments else {}
-        return subprocess.run(command, cwd=project.path, env=alone, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=project.path, env=alone, capture_output=True, text=True, check=False
+        )
 
     return start
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import trainkit
 from trainkit.errors import ConfigError, suggest
 from trainkit.gate import read_tables
 from trainkit.settings import load_table, parse
@@ -139,3 +140,12 @@ def test_exit_status(statuses, expected):
     verdicts = [Verdict(guard="g", status=status, summary="") for status in statuses]
 
     assert exit_status(verdicts) == expected
+
+
+def test_the_public_names_are_these():
+    """Each is found where its type checker finds it, and nothing else is."""
+    assert set(trainkit.__all__) == set(trainkit._HOMES)
+    for name in trainkit.__all__:
+        assert getattr(trainkit, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'tarin'"):
+        trainkit.tarin  # noqa: B018

@@ -13,7 +13,20 @@ from trainkit.repo.trees import Tree
 # Training runs are comparable when these agree; the other entries are for the reader.
 DECISIVE = ("probe", "torch", "python")
 # Variables that choose the interpreter, the libraries or their kernels.
-_INFLUENTIAL = ("ATEN", "CU", "DNNL", "LD_", "MKL", "OMP", "ONEDNN", "OPENBLAS", "PATH", "PYTHON", "PYTORCH", "TORCH")
+_INFLUENTIAL = (
+    "ATEN",
+    "CU",
+    "DNNL",
+    "LD_",
+    "MKL",
+    "OMP",
+    "ONEDNN",
+    "OPENBLAS",
+    "PATH",
+    "PYTHON",
+    "PYTORCH",
+    "TORCH",
+)
 _taken: dict[frozenset[tuple[str, str]], dict[str, str]] = {}  # a probe costs seconds
 
 

@@ -56,7 +56,11 @@ def resolve_commit(folder: Path, revision: str) -> str:
         return git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except CannotJudgeError as error:
         shallow = git(folder, "rev-parse", "--is-shallow-repository") == "true"
-        help_ = "the clone is shallow, get more of it: git fetch --deepen=50" if shallow else "give another --base"
+        help_ = (
+            "the clone is shallow, get more of it: git fetch --deepen=50"
+            if shallow
+            else "give another --base"
+        )
         raise UsageError("unknown-revision", f"no commit '{revision}' in this clone; {help_}") from error
 
 

@@ -147,7 +147,7 @@ def _differ_at_start(expected: Trace, actual: Trace, matched: dict[int, int]) ->
         yield Divergence(
             step=0,
             phase="init",
-            what=f"initial value of {left.name} {left.shape} ({len(changed)} of {len(pairs)} parameters differ)",
+            what=f"initial value of {left.name} {left.shape} ({len(changed)} of {len(pairs)} differ)",
             expected=left.digest,
             actual=right.digest,
         )

@@ -69,7 +69,9 @@ class _AfterImport(importlib.abc.MetaPathFinder):
             execute(module)
             # Only now: a program may ask for the spec of a module to see whether it is installed.
             with self._recorder.never_raising(name):
-                self._callbacks.pop(name, lambda _: None)(module)
+                callback = self._callbacks.pop(name, None)
+                if callback:
+                    callback(module)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec

@@ -3,10 +3,9 @@
 import argparse
 
 import torch
+from tiny.model import Net
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
-
-from tiny.model import Net
 
 
 def main() -> None:

@@ -43,7 +43,8 @@ def test_equal_revisions_pass_and_show_their_times(make_project):
     project = make_project(FILES)
     project.write("work.py", FILES["work.py"] + "\ndef more():\n    return 1\n")
     project.write(
-        "benchmarks/test_more.py", "def test_more(benchmark):\n    from work import more\n    benchmark(more)\n"
+        "benchmarks/test_more.py",
+        "def test_more(benchmark):\n    from work import more\n    benchmark(more)\n",
     )
     verdict = judge(project.path, ["bench"], base="HEAD").verdicts[0]
 

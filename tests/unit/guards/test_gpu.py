@@ -41,9 +41,7 @@ FAKE_TORCH = "class cuda:\n    @staticmethod\n    def is_available():\n        r
 @pytest.mark.parametrize(("right", "status"), [("True", Status.PASSED), ("False", Status.FAILED)])
 def test_with_a_device_the_tests_decide(check, right, status):
     """Marked tests run and their failures are the findings."""
-    verdict = check(
-        {"tests/gpu/test_it.py": MARKED, "torch.py": FAKE_TORCH, "work.py": f"RIGHT = {right}\n"}
-    )
+    verdict = check({"tests/gpu/test_it.py": MARKED, "torch.py": FAKE_TORCH, "work.py": f"RIGHT = {right}\n"})
 
     assert verdict.status is status, verdict
     assert verdict.measurements[0].value == 1

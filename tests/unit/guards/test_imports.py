@@ -105,7 +105,12 @@ def test_too_many_modules_fail(check):
 
 def test_too_slow_an_import_fails(check):
     """A budget of CPU seconds is held against the fastest of three processes."""
-    verdict = check({"src/pack/cli.py": "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"}, max_seconds=0.2)
+    verdict = check(
+        {
+            "src/pack/cli.py": "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
+        },
+        max_seconds=0.2,
+    )
 
     assert [finding.rule for finding in verdict.findings] == ["import-too-slow"]
 
@@ -158,7 +163,8 @@ def test_a_waterfall_is_written(make_project):
 
 
 @pytest.mark.parametrize(
-    ("target", "forbidden"), [("trainkit", "trainkit.cli"), ("trainkit.cli", "torch"), ("trainkit.cli.check", "torch")]
+    ("target", "forbidden"),
+    [("trainkit", "trainkit.cli"), ("trainkit.cli", "torch"), ("trainkit.cli.check", "torch")],
 )
 def test_our_own_start_is_light(target, forbidden):
     """A fresh process imports trainkit without torch, and without any third-party module."""

@@ -81,7 +81,9 @@ def test_children_count_too(trees):
 
 def test_a_failing_program_is_reported_not_raised(trees):
     """Its status and last words are values for the guard."""
-    done = run_in_tree(trees[0], ["python", "-c", "import sys; print('out'); sys.exit('no data')"], timeout_s=60)
+    done = run_in_tree(
+        trees[0], ["python", "-c", "import sys; print('out'); sys.exit('no data')"], timeout_s=60
+    )
 
     assert (done.returncode, done.last_words()) == (1, ("no data",))
 

@@ -61,7 +61,10 @@ def test_a_project_that_the_base_does_not_have_is_an_error(make_project):
     project = make_project({"a.py": ""})
     project.write("late/b.py", "")
 
-    with pytest.raises(CannotJudgeError, match="has no folder 'late'"), open_trees(project.path / "late", "HEAD"):
+    with (
+        pytest.raises(CannotJudgeError, match="has no folder 'late'"),
+        open_trees(project.path / "late", "HEAD"),
+    ):
         pass
 
 
@@ -127,7 +130,9 @@ with open_trees(Path(sys.argv[1]), "HEAD") as (candidate, baseline):
 
 
 def _hold(project) -> tuple[subprocess.Popen, Path]:
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(project.path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(project.path)], stdout=subprocess.PIPE, text=True
+    )
     return process, Path(process.stdout.readline().strip())
 
 

@@ -33,7 +33,9 @@ VERDICTS = (
         duration_s=12.3,
     ),
     Verdict(guard="gpu", status=Status.SKIPPED, summary="no CUDA device", duration_s=1),
-    Verdict(guard="bench", status=Status.ERROR, summary="could not judge: bench-failed \x1b[0m", duration_s=1),
+    Verdict(
+        guard="bench", status=Status.ERROR, summary="could not judge: bench-failed \x1b[0m", duration_s=1
+    ),
 )
 
 TEXT = """\
@@ -64,7 +66,9 @@ def test_the_text_report():
     assert render_text(VERDICTS[:3], width=80) == TEXT
 
 
-@pytest.mark.parametrize(("status", "code"), [(Status.PASSED, "32"), (Status.DIVERGED, "31"), (Status.ERROR, "33")])
+@pytest.mark.parametrize(
+    ("status", "code"), [(Status.PASSED, "32"), (Status.DIVERGED, "31"), (Status.ERROR, "33")]
+)
 def test_colours_mark_the_status(status, code):
     """Green is good, red is bad, yellow could not judge."""
     text = render_text([Verdict(guard="g", status=status, summary="s")], color=True)

@@ -53,10 +53,22 @@ def test_equal_traces_are_identical(trace):
         ("loaded", [2, "other"], "step 2, data: the batch from the data loader"),
         ("batch", ["b2a", "other"], "step 2, data: the batch given to the model of micro_step 2"),
         ("buffers", ["other"], "step 2, forward: buffers of norm.mean float32[2] (1 of 1 differ)"),
-        ("loss", [0.75.hex(), 9.0.hex()], "step 2, loss: loss of micro_step 2"),
-        ("gradients", ["g2w", "other"], "step 2, backward: gradients of head.bias float32[2] (1 of 2 differ)"),
-        ("parameters", ["x", "y"], "step 2, optimizer: new value of head.weight float32[2,3] (2 of 2 differ)"),
-        ("state", ["s2w", "other"], "step 2, optimizer: optimizer state of head.bias float32[2] (1 of 2 differ)"),
+        ("loss", [(0.75).hex(), (9.0).hex()], "step 2, loss: loss of micro_step 2"),
+        (
+            "gradients",
+            ["g2w", "other"],
+            "step 2, backward: gradients of head.bias float32[2] (1 of 2 differ)",
+        ),
+        (
+            "parameters",
+            ["x", "y"],
+            "step 2, optimizer: new value of head.weight float32[2,3] (2 of 2 differ)",
+        ),
+        (
+            "state",
+            ["s2w", "other"],
+            "step 2, optimizer: optimizer state of head.bias float32[2] (1 of 2 differ)",
+        ),
         ("rng", {"torch": "r1"}, "step 2, rng: state of the random generator"),
     ],
 )
@@ -71,7 +83,7 @@ def test_the_first_difference_is_named(trace, key, value, place):
 def test_what_differs_later_in_the_step_is_told_too(trace):
     """The first in causal order is the finding, the others are its evidence."""
     actual = copy.deepcopy(trace)
-    actual.steps[0] |= {"rng": {"torch": "z"}, "loss": [9.0.hex(), 2.5.hex()], "gradients": ["x", "y"]}
+    actual.steps[0] |= {"rng": {"torch": "z"}, "loss": [(9.0).hex(), (2.5).hex()], "gradients": ["x", "y"]}
 
     first = compare(trace, actual).first
 
@@ -115,7 +127,7 @@ def test_initial_values_count(trace):
     first = compare(trace, actual).first
 
     assert first.describe() == (
-        "initialisation, init: initial value of head.weight float32[2,3] (1 of 2 parameters differ)"
+        "initialisation, init: initial value of head.weight float32[2,3] (1 of 2 differ)"
     )
 
 
@@ -178,7 +190,7 @@ def test_a_generator_that_one_side_never_loads_is_no_difference(trace):
 def test_losses_that_are_no_numbers_are_found(trace):
     """Two NaN are equal in hexadecimal, and prove nothing."""
     assert find_not_finite(trace) is None
-    trace.steps[1]["loss"] = [1.0.hex(), "nan"]
+    trace.steps[1]["loss"] = [(1.0).hex(), "nan"]
 
     assert find_not_finite(trace).describe() == "step 2, loss: loss"
 

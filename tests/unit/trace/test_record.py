@@ -54,7 +54,12 @@ def run(tmp_path, uncovered):
         environment = os.environ | {"TRAINKIT_TRACE": str(folder), "OMP_NUM_THREADS": "1"}
         environment |= {} if covered else uncovered
         done = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         return done, folder
 
@@ -71,7 +76,11 @@ def test_a_recorded_program_computes_the_same_bits(run):
     (trace,) = read_traces(folder)
     step = trace.steps[0]
     assert [tensor.name for tensor in trace.parameters][:2] == ["0.weight", "0.bias"]
-    assert [tensor.name for tensor in trace.buffers] == ["1.running_mean", "1.running_var", "1.num_batches_tracked"]
+    assert [tensor.name for tensor in trace.buffers] == [
+        "1.running_mean",
+        "1.running_var",
+        "1.num_batches_tracked",
+    ]
     assert len(trace.steps) == 3
     assert step["loaded"][0] == 1
     assert float.fromhex(step["loss"][0]) > 0
@@ -126,7 +135,11 @@ def test_closures_and_several_optimizers_are_recorded(run):
     (trace,) = read_traces(folder)
 
     assert done.returncode == 0, done.stderr
-    assert [tensor.name for tensor in trace.parameters] == ["optimizer0.0.0", "optimizer1.0.0", "optimizer1.1.0"]
+    assert [tensor.name for tensor in trace.parameters] == [
+        "optimizer0.0.0",
+        "optimizer1.0.0",
+        "optimizer1.1.0",
+    ]
     assert [step["optimizer"] for step in trace.steps] == [0, 1, 1]
     assert len(trace.steps[0]["loss"]) > 1
 
