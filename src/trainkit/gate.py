@@ -45,11 +45,8 @@ def judge(
     Raises:
         UsageError: an unknown guard, revision or setting; all wrong settings at once.
     """
+    names = resolve_guards(guards)
     tables = read_tables(root, overrides or {})
-    names = list(guards) or list(GUARDS)
-    for name in names:
-        if name not in GUARDS:
-            raise UsageError("unknown-guard", f"no guard '{name}'{suggest(name, GUARDS)}")
     verdicts = []
     with open_trees(root, base) as (candidate, baseline):
         for name in names:
@@ -67,6 +64,18 @@ def judge(
         progress("")
         told = baseline.revision if baseline else ""
         return Judgement(candidate=candidate.revision, baseline=told, verdicts=tuple(verdicts))
+
+
+def resolve_guards(names: Sequence[str]) -> list[str]:
+    """Give the guards to run: those named, or all.
+
+    Raises:
+        UsageError: there is no guard of one of the names.
+    """
+    for name in names:
+        if name not in GUARDS:
+            raise UsageError("unknown-guard", f"no guard '{name}'{suggest(name, GUARDS)}")
+    return list(names) or list(GUARDS)
 
 
 def read_tables(root: Path, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

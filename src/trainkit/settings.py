@@ -6,11 +6,12 @@ A guard declares its own table as a frozen dataclass beside its code; `parse` fi
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from trainkit.errors import ConfigError, UsageError, suggest
@@ -31,7 +32,7 @@ def load_table(root: Path) -> dict[str, Any]:
         return {}
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UsageError("settings-syntax", f"{path}: {error}") from error
     tool = document.get("tool", {})
     table = tool.get("trainkit", {}) if isinstance(tool, dict) else tool
@@ -70,13 +71,32 @@ def _parse_dataclass(kind: type, table: Mapping[str, Any], where: str, mistakes:
         needed = field.default is field.default_factory is dataclasses.MISSING
         if needed and name not in table:
             mistakes.append(("settings-missing-key", f"[{where}] needs the key '{name}'"))
-    return None if mistakes else kind(**values)
+    if mistakes:
+        return None
+    try:
+        return kind(**values)
+    except ValueError as error:  # what a __post_init__ refuses
+        mistakes.append(("settings-range", f"[{where}] {error}"))
+        return None
 
 
 def _check_minimum(field: dataclasses.Field[Any], value: Any, place: str, mistakes: Mistakes) -> None:
     least = field.metadata.get("min")
-    if least is not None and isinstance(value, (int, float)) and value < least:
+    if isinstance(value, float) and not math.isfinite(value):
+        mistakes.append(("settings-range", f"{place} = {value!r}: must be a finite number"))
+    elif least is not None and isinstance(value, (int, float)) and value < least:
         mistakes.append(("settings-range", f"{place} = {value!r}: must be at least {least!r}"))
+
+
+def check_inside(key: str, value: str) -> None:
+    """Make sure that a setting names something below the project's folder: guards write and remove there.
+
+    Raises:
+        ValueError: it is absolute, leads outside, or is the project's folder itself.
+    """
+    parts = PurePath(value).parts
+    if not parts or PurePath(value).is_absolute() or ".." in parts:
+        raise ValueError(f"{key} = {value!r}: must be a path inside the project")
 
 
 def _convert(hint: Any, raw: Any, place: str, mistakes: Mistakes) -> Any:

@@ -81,12 +81,37 @@ BAD_INPUTS = [
         2,
         r"unknown-revision: no commit 'v9' in this clone; give another --base",
     ),
-    (["gate"], None, 2, r"unknown-revision: no commit 'HEAD~1' in this clone; give another --base"),
+    (["gate"], None, 2, r"unknown-revision: this is the first commit, with no previous one; give a --base"),
+    (["gate", "--base", ""], None, 2, r"unknown-revision: no commit '' in this clone; give another --base"),
+    (
+        ["imports"],
+        "[tool.trainkit]\nimports = 3\n",
+        2,
+        r"settings-type: \[tool.trainkit\] imports: expected a table",
+    ),
+    (
+        ["golden", "a"],
+        "[tool.trainkit.golden]\nruns = 3\n",
+        2,
+        r"settings-type: \[tool.trainkit.golden\] runs = 3: .*",
+    ),
+    (
+        ["train", "output_dir=a.py"],
+        None,
+        2,
+        r"output-not-writable: output_dir/exp_name=a.py/default: Not a directory.*",
+    ),
+    (
+        ["imports", "--waterfall", "no/x.har", "json"],
+        None,
+        2,
+        r"output-not-writable: --waterfall no/x.har: No such file.*",
+    ),
     (
         ["gate", "--base", "HEAD", "--output", "a.py", "gpu"],
         None,
         2,
-        r"output-not-writable: --output a.py: File exists",
+        r"output-not-writable: --output a.py: a.py is no folder to write to",
     ),
     (
         ["imports", "--forbid", "torch"],
@@ -173,6 +198,28 @@ def test_a_missing_tool_names_its_extra(project, monkeypatch):
     assert "pip install 'trainkit[waterfall]'" in done.stderr
 
 
+@pytest.mark.parametrize("redirection", [">&-", "> /dev/full"])
+def test_an_output_that_fails_is_said(project, redirection):
+    """No traceback when there is nowhere to print to."""
+    command = f"{sys.executable} -m trainkit complexity {redirection}"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=project.path, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode in {0, 3}
+    assert "Traceback" not in done.stderr
+
+
+def test_a_name_that_no_encoding_has_is_printed(project):
+    """Files may be named in bytes that are no text."""
+    (project.path / os.fsdecode(b"\xff.py")).write_text("def f(:")
+    project.commit()
+    done = project.trainkit("gate", "complexity", "--base", "HEAD~1")
+
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "\\udcff.py" in done.stdout
+
+
 def test_a_closed_pipe_is_no_error(project):
     """`trainkit complexity | head -0` ends quietly."""
     process = subprocess.Popen(
@@ -225,7 +272,7 @@ def test_an_interrupted_gate_leaves_nothing(tiny, number, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not list(scratch.glob("trainkit-run-*")):  # the first training has begun
+    while not list(scratch.glob("trainkit-*/copy-*/trace-0")):  # the first training has begun
         time.sleep(0.02)
         assert process.poll() is None
     time.sleep(1.0)

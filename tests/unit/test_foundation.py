@@ -58,6 +58,32 @@ def test_all_mistakes_are_told_at_once():
     ]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_are_finite(value):
+    """A margin of nan would let everything pass."""
+    with pytest.raises(ConfigError, match="must be a finite number"):
+        parse(Outer, {"ratio": value}, where="tool.x")
+
+
+@pytest.mark.parametrize("commands", [[], [""], ["python 'x"]])
+def test_commands_are_read_before_anything_runs(tmp_path, commands):
+    """What a shell could not split is a mistake in the settings."""
+    (tmp_path / "pyproject.toml").write_text(f"[tool.trainkit.golden.runs.a]\ncommands = {commands}\n")
+
+    with pytest.raises(ConfigError, match=r"\[tool.trainkit.golden.runs.a\] commands"):
+        read_tables(tmp_path, {})
+
+
+def test_a_run_has_the_name_of_a_file(tmp_path):
+    """Its golden is named after it."""
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.trainkit.golden.runs."../x"]\ncommands = ["python x.py"]\n'
+    )
+
+    with pytest.raises(ConfigError, match="a name is letters, digits, - and _"):
+        read_tables(tmp_path, {})
+
+
 def test_a_needed_key_is_asked_for():
     """A run without commands is no run."""
     with pytest.raises(ConfigError, match=r"\[tool.x\] needs the key 'commands'"):

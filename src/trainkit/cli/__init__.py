@@ -21,8 +21,11 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and give its exit status; a mistake of the user's is one line, no traceback."""
     try:
+        if hasattr(sys.stdout, "reconfigure"):  # names of files may hold what no encoding has
+            sys.stdout.reconfigure(errors="backslashreplace")
         status = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except KeyboardInterrupt:
         print("trainkit: interrupted", file=sys.stderr)
@@ -32,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a folder that is gone: the message of the system says it
+        print(f"trainkit: error: system-error: {error}", file=sys.stderr)
+        return 3
 
 
 def _dispatch(argv: list[str]) -> int:

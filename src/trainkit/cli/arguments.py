@@ -48,7 +48,7 @@ def find_project() -> Path:
 
 def progress_printer() -> Callable[[str], None]:
     """Give a function that shows its text on one line of a terminal, and does nothing in a pipe."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return lambda _: None
 
     def show(what: str) -> None:
@@ -60,6 +60,6 @@ def progress_printer() -> Callable[[str], None]:
 
 def text_options() -> dict[str, int | bool]:
     """Give `width` and `color` for the text report on this standard output (NO_COLOR is heeded)."""
-    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    color = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
     return {"width": width, "color": color}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from trainkit.cli.arguments import Parser, find_project, progress_printer, text_options
 from trainkit.errors import UsageError
-from trainkit.gate import Judgement, judge
+from trainkit.gate import Judgement, judge, resolve_guards
 from trainkit.guards import GUARDS
 from trainkit.repo.git import default_base
 from trainkit.report.json import render_json
@@ -29,12 +30,16 @@ def run(argv: list[str]) -> int:
         "--output", metavar="DIR", type=Path, help="folder of the reports (default: .trainkit)"
     )
     options = parser.parse_args(argv)
+    guards = resolve_guards(options.guards)
     root = find_project()
-    base = options.base or load_table(root).get("base") or default_base(root)
+    base = load_table(root).get("base") if options.base is None else options.base
+    if base is None:
+        base = default_base(root)
     if not isinstance(base, str):
         raise UsageError("settings-type", f"[tool.trainkit] base = {base!r}: expected a string")
-    judgement = judge(root, options.guards, base=base, progress=progress_printer())
     folder = options.output or root / ".trainkit"
+    _check_writable(folder)
+    judgement = judge(root, guards, base=base, progress=progress_printer())
     _write_reports(folder, judgement)
     status = exit_status(judgement.verdicts)
     print(f"candidate  {judgement.candidate}\nbaseline   {judgement.baseline}\n")
@@ -43,14 +48,21 @@ def run(argv: list[str]) -> int:
     return status
 
 
+def _check_writable(folder: Path) -> None:
+    """Refuse before minutes of work what could not be written after it."""
+    existing = next(place for place in [folder, *folder.absolute().parents] if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UsageError("output-not-writable", f"--output {folder}: {existing} is no folder to write to")
+
+
 def _write_reports(folder: Path, judgement: Judgement) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.name == ".trainkit":
             (folder / ".gitignore").write_text("*\n")
         document = render_json(judgement.verdicts, candidate=judgement.candidate, baseline=judgement.baseline)
-        (folder / "report.json").write_text(document, encoding="utf-8")
-        (folder / "junit.xml").write_text(render_junit(judgement.verdicts), encoding="utf-8")
+        for name, text in (("report.json", document), ("junit.xml", render_junit(judgement.verdicts))):
+            (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UsageError("output-not-writable", f"--output {folder}: {error.strerror}") from error
 

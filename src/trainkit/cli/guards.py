@@ -13,10 +13,9 @@ from typing import Any
 from trainkit.cli import COMMANDS
 from trainkit.cli.arguments import Parser, find_project, progress_printer, text_options
 from trainkit.errors import CannotJudgeError, UsageError, suggest
-from trainkit.gate import judge
+from trainkit.gate import judge, read_tables
 from trainkit.repo.process import WITHOUT_COVERAGE
 from trainkit.report.text import render_text
-from trainkit.settings import load_table
 from trainkit.verdict import exit_status
 
 
@@ -25,13 +24,14 @@ def run(argv: list[str]) -> int:
     name, *rest = argv
     options = _parser(name).parse_args(rest)
     root = find_project()
+    table = read_tables(root, {})[name]
     if getattr(options, "waterfall", None):
-        return _write_waterfall(options)
+        return _write_waterfall(root, options)
     judgement = judge(
         root,
         [name],
         base=options.base,
-        overrides={name: _override(name, options, load_table(root).get(name, {}))},
+        overrides={name: _override(name, options, table)},
         writable=True,
         update=getattr(options, "update", False),
         progress=progress_printer(),
@@ -105,13 +105,14 @@ def _override_runs(names: list[str], configured: Mapping[str, Any]) -> dict[str,
     return {"runs": {name: configured[name] for name in names}} if names else {}
 
 
-def _write_waterfall(options: argparse.Namespace) -> int:
+def _write_waterfall(root: Path, options: argparse.Namespace) -> int:
     """Let importtime-waterfall write its HAR (best of six imports)."""
     if len(options.targets) != 1:
         raise UsageError("usage", "--waterfall needs exactly one MODULE")
     target = options.targets[0]
     command = [sys.executable, "-m", "importtime_waterfall", "--har", target]
-    environment = os.environ | WITHOUT_COVERAGE
+    search = [str(root / "src"), str(root), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | WITHOUT_COVERAGE | {"PYTHONPATH": os.pathsep.join(filter(None, search))}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1]
@@ -119,6 +120,10 @@ def _write_waterfall(options: argparse.Namespace) -> int:
             message = "importtime-waterfall is not installed: pip install 'trainkit[waterfall]'"
             raise UsageError("missing-dependency", message)
         raise CannotJudgeError("waterfall-failed", f"importtime-waterfall {target}: {said}")
-    options.waterfall.write_text(done.stdout, encoding="utf-8")
+    try:
+        options.waterfall.write_text(done.stdout, encoding="utf-8")
+    except OSError as error:
+        message = f"--waterfall {options.waterfall}: {error.strerror}"
+        raise UsageError("output-not-writable", message) from error
     print(f"{options.waterfall}: open it in a HAR viewer (a browser's network panel imports it)")
     return 0

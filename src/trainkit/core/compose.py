@@ -135,10 +135,16 @@ def _explain_unknown(key: str, value: Any, config: TrainConfig, known: list[str]
         if name in {entry.name for entry in dataclasses.fields(schema)}:
             chosen = getattr(config, group).name
             return "config-unknown-key", f"'{key}' is no key of {group}={chosen}; {group}={option} has it"
+    return "config-unknown-key", f"'{key}' is no key of the configuration{_suggest_key(key, known)}"
+
+
+def _suggest_key(key: str, known: list[str]) -> str:
     hint = suggest(key, known)
-    if hint.startswith("; known:"):  # nothing near: the whole list is long, the section's is enough
-        hint = suggest(key, [each for each in known if each.startswith(f"{group}.")] or known)
-    return "config-unknown-key", f"'{key}' is no key of the configuration{hint}"
+    if not hint.startswith("; known:"):
+        return hint
+    # nothing near: the whole list is long, the section's is enough
+    section = key.partition(".")[0] + "."
+    return suggest(key, [each for each in known if each.startswith(section)] or known)
 
 
 def _resolve(values: dict[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:

@@ -115,7 +115,11 @@ def _check_resume(run: _Run) -> None:
 
 
 def _prepare_folder(run: _Run) -> None:
-    run.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"output_dir/exp_name={run.folder}: {error.strerror}; give another output_dir"
+        raise UsageError("output-not-writable", message) from error
     (run.folder / "config.json").write_text(json.dumps(asdict(run.config), indent=2) + "\n", encoding="utf-8")
     if run.config.logger.csv.enabled:
         start_metrics(run.folder / "metrics.csv", num_epochs=run.progress.num_epochs)

@@ -19,6 +19,7 @@ from trainkit.errors import CannotJudgeError
 from trainkit.guards.context import Context
 from trainkit.repo.process import run_in_tree
 from trainkit.repo.trees import Tree
+from trainkit.settings import check_inside
 from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict, status_of
 
 Times = dict[str, float]  # benchmark -> its fastest round, in seconds
@@ -31,6 +32,9 @@ class BenchSettings:
     folder: str = "benchmarks"
     margin: float = field(default=0.2, metadata={"min": 0})
     timeout_s: float = field(default=600.0, metadata={"min": 1})
+
+    def __post_init__(self) -> None:
+        check_inside("folder", self.folder)
 
 
 SETTINGS = BenchSettings
@@ -67,12 +71,15 @@ def check(context: Context) -> Verdict:
 
 def _share_benchmarks(candidate: Tree, baseline: Tree, folder: str) -> None:
     """Give the baseline the candidate's benchmarks, so that both sides run the same code."""
-    shutil.rmtree(baseline.path / folder, ignore_errors=True)
-    shutil.copytree(candidate.path / folder, baseline.path / folder)
+    old = baseline.path / folder
+    if old.is_symlink() or old.is_file():
+        old.unlink()
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.copytree(candidate.path / folder, old)
 
 
 def _run_benchmarks(tree: Tree, settings: BenchSettings) -> Times:
-    with tempfile.TemporaryDirectory(prefix="trainkit-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=tree.scratch) as folder:
         output = Path(folder) / "benchmark.json"
         command = ["python", "-m", "pytest", "--benchmark", f"--benchmark-json={output}", "-q"]
         command += ["-p", "no:cacheprovider", settings.folder]

@@ -80,11 +80,11 @@ def _score_tree(tree: Tree, settings: ComplexitySettings) -> tuple[list[Unit], l
     findings = []
     for path in sorted(tree.path.rglob("*.py")):
         file = path.relative_to(tree.path).as_posix()
-        if not _matches(file, settings.include) or _matches(file, settings.exclude):
+        if not _matches(file, settings.include) or _matches(file, settings.exclude) or not path.is_file():
             continue
         try:
-            units += score_source(file, path.read_text(encoding="utf-8"))
-        except (SyntaxError, UnicodeDecodeError, RecursionError) as error:
+            units += score_source(file, path.read_bytes())
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             message = f"{file} could not be scored: {error}"
             findings.append(Finding(rule="complexity-unmeasured", message=message, file=file))
     return units, findings
@@ -94,7 +94,7 @@ def _matches(file: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatch(file, pattern) for pattern in patterns)
 
 
-def score_source(file: str, source: str) -> list[Unit]:
+def score_source(file: str, source: str | bytes) -> list[Unit]:
     """Score the module body and every function of one source file, nested classes included.
 
     Raises:

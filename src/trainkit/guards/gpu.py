@@ -11,6 +11,7 @@ from pathlib import Path
 from trainkit.errors import CannotJudgeError
 from trainkit.guards.context import Context
 from trainkit.repo.process import Completed, prove_sources, run_in_tree
+from trainkit.settings import check_inside
 from trainkit.verdict import Finding, Measurement, Status, Verdict
 
 _NO_TESTS = 5  # pytest's exit status when nothing was collected
@@ -23,6 +24,9 @@ class GpuSettings:
     folder: str = "tests/gpu"
     timeout_s: float = field(default=1200.0, metadata={"min": 1})
 
+    def __post_init__(self) -> None:
+        check_inside("folder", self.folder)
+
 
 SETTINGS = GpuSettings
 
@@ -34,7 +38,7 @@ def check(context: Context) -> Verdict:
         summary = f"there is no folder {settings.folder}"
         return Verdict(guard=context.name, status=Status.SKIPPED, summary=summary)
     context.progress("pytest -m gpu")
-    with tempfile.TemporaryDirectory(prefix="trainkit-gpu-") as folder:
+    with tempfile.TemporaryDirectory(prefix="gpu-", dir=context.candidate.scratch) as folder:
         report = Path(folder) / "junit.xml"
         command = ["python", "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
         command += [f"--junitxml={report}", settings.folder]

@@ -65,5 +65,16 @@ def resolve_commit(folder: Path, revision: str) -> str:
 
 
 def default_base(folder: Path) -> str:
-    """Name the previous revision: HEAD while there are uncommitted changes, else HEAD's parent."""
-    return "HEAD" if git(folder, "status", "--porcelain") else "HEAD~1"
+    """Name the previous revision: HEAD while there are uncommitted changes, else HEAD's parent.
+
+    Raises:
+        UsageError: there is none yet.
+    """
+    if not git(folder, "rev-list", "--all", "--max-count=1"):
+        raise UsageError("unknown-revision", "there is no commit yet: nothing to judge against")
+    if git(folder, "status", "--porcelain"):
+        return "HEAD"
+    shallow = git(folder, "rev-parse", "--is-shallow-repository") == "true"
+    if not shallow and git(folder, "rev-list", "--count", "HEAD") == "1":
+        raise UsageError("unknown-revision", "this is the first commit, with no previous one; give a --base")
+    return "HEAD~1"

@@ -67,7 +67,7 @@ def run_in_tree(
     """
     words = [sys.executable if command[0] in {"python", "python3"} else command[0], *command[1:]]
     shown = shown or " ".join(command)
-    with tempfile.TemporaryDirectory(prefix="trainkit-sources-") as folder:
+    with tempfile.TemporaryDirectory(prefix="sources-", dir=tree.scratch) as folder:
         variables = _child_environment(tree) | dict(environment or {})
         variables |= {"TRAINKIT_SOURCES": folder, "TRAINKIT_PRELOAD": str(preload or "")}
         returncode, stdout, stderr = _communicate(words, shown, tree.path, variables, timeout_s)
@@ -103,34 +103,36 @@ def _child_environment(tree: Tree) -> dict[str, str]:
 def _communicate(
     words: Sequence[str], shown: str, folder: Path, environment: Mapping[str, str], timeout_s: float
 ) -> tuple[int, str, str]:
-    try:
-        process = subprocess.Popen(
-            words,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise CannotJudgeError("command-not-started", f"{shown}: {error.strerror}: {words[0]}") from error
-    try:
-        stdout, stderr = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired as error:
-        message = f"{shown}: stopped after {timeout_s:g} s"
-        raise CannotJudgeError("command-timeout", message) from error
-    finally:
-        _kill_group(process)
-        for pipe in (process.stdout, process.stderr):
-            assert pipe is not None
-            pipe.close()
-    return process.returncode, stdout, stderr
+    # Files, not pipes: a child that the program leaves behind would keep a pipe open.
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        try:
+            process = subprocess.Popen(
+                words,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+        except OSError as error:
+            message = f"{shown}: {error.strerror}: {words[0]}"
+            raise CannotJudgeError("command-not-started", message) from error
+        try:
+            process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired as error:
+            message = f"{shown}: stopped after {timeout_s:g} s"
+            raise CannotJudgeError("command-timeout", message) from error
+        finally:
+            _kill_group(process)
+        said = []
+        for file in (stdout, stderr):
+            file.seek(0)
+            said.append(file.read().decode(errors="replace"))
+    return process.returncode, said[0], said[1]
 
 
-def _kill_group(process: subprocess.Popen[str]) -> None:
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from trainkit.report.text import render_text
+from trainkit.report.text import make_printable, render_text
 from trainkit.verdict import Status, Verdict
 
 _TAGS = {
@@ -36,11 +36,8 @@ def render_junit(verdicts: Sequence[Verdict]) -> str:
         )
         if tag:
             message = f"{verdict.status}: {verdict.summary}"
-            SubElement(case, tag, message=_printable(message)).text = _printable(render_text([verdict]))
+            SubElement(case, tag, message=make_printable(message)).text = make_printable(
+                render_text([verdict])
+            )
     indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(suite, encoding="unicode") + "\n"
-
-
-def _printable(text: str) -> str:
-    """Drop the control characters that XML 1.0 has no way to write."""
-    return "".join(character for character in text if character >= " " or character in "\n\t")

@@ -23,8 +23,13 @@ def render_text(verdicts: Sequence[Verdict], *, width: int = 100, color: bool = 
     for verdict in verdicts:
         ordered = sorted(verdict.findings, key=lambda finding: list(Severity).index(finding.severity))
         for finding in ordered:
-            lines += ["", *_render_finding(verdict.guard, finding, width)]
+            lines += ["", *map(make_printable, _render_finding(verdict.guard, finding, width))]
     return "\n".join(lines)
+
+
+def make_printable(text: str) -> str:
+    """Show control characters (a program's words may hold any) as \\x1b and the like."""
+    return "".join(c if c >= " " or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 def _render_table(verdicts: Sequence[Verdict], width: int, color: bool) -> Iterator[str]:
@@ -35,7 +40,7 @@ def _render_table(verdicts: Sequence[Verdict], width: int, color: bool) -> Itera
         status = f"{verdict.status:{status_width}}"
         if color:
             status = f"\033[{_COLORS.get(verdict.status, '33')}m{status}\033[0m"
-        summary = textwrap.wrap(verdict.summary, max(30, width - indent)) or [""]
+        summary = textwrap.wrap(make_printable(verdict.summary), max(30, width - indent)) or [""]
         yield f"{verdict.guard:{guard_width}}  {status}  {verdict.duration_s:5.1f} s  {summary[0]}"
         for line in summary[1:]:
             yield " " * (indent - 1) + line

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainkit.trace.store import Tensor, Trace
 
 # What a step holds, in causal order, with the phase that a difference belongs to.
 _PHASES = {
+    "saved": "save",
     "evaluated": "eval",
     "loaded": "data",
     "batch": "data",
@@ -19,22 +20,29 @@ _PHASES = {
     "gradients": "backward",
     "hyper": "schedule",
     "parameters": "optimizer",
+    "values": "optimizer",
     "state": "optimizer",
     "rng": "rng",
 }
 _MEANING = {
-    "evaluated": "what an evaluation before this step computed",
+    "saved": "the tensors given to torch.save",
+    "evaluated": "what an evaluation computed",
     "loaded": "the batch from the data loader",
     "batch": "the batch given to the model",
+    "parameters": "new value",
+    "values": "final value",
     "state": "optimizer state",
     "hyper": "hyper-parameters",
     "rng": "state of the random generator",
 }
+# How data is handed over is no result: alone, with all numbers equal, it is a note.
+_SOFT = {"loaded", "batch"}
+_ABSENT = "not in the optimizer"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Divergence:
-    """The first difference: `step` counts from 1 (0 is the initialisation)."""
+    """The first difference: `step` counts from 1; 0 is the initialisation, -1 what is left at the end."""
 
     step: int
     phase: str
@@ -45,29 +53,55 @@ class Divergence:
 
     def describe(self) -> str:
         """Give the place in words, such as `step 3, backward: gradients of head.weight`."""
-        place = "initialisation" if self.step == 0 else f"step {self.step}"
+        place = {0: "initialisation", -1: "after the last step"}.get(self.step, f"step {self.step}")
         return f"{place}, {self.phase}: {self.what}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What two traces have in common: no `first` means that every compared bit is the same."""
+    """What two traces have in common: no `first` means that training computed the same bits."""
 
     first: Divergence | None
     num_steps: int
     notes: tuple[str, ...] = ()
 
 
+class _Difference(NamedTuple):
+    name: str
+    what: str
+    expected: str
+    actual: str
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """Two traces and which tensors of theirs are the same: expected index -> actual index."""
+
+    expected: Trace
+    actual: Trace
+    parameters: dict[int, int]
+    buffers: dict[int, int]
+
+
 def compare(expected: Trace, actual: Trace) -> Comparison:
-    """Find the first divergence of two traces; parameters are matched by name, then value, then order."""
-    matched = _match(expected.parameters, actual.parameters)
-    renamed = [
-        f"{expected.parameters[left].name} is now {actual.parameters[right].name}"
-        for left, right in matched.items()
-        if expected.parameters[left].name != actual.parameters[right].name
-    ]
-    first = next(_differ(expected, actual, matched), None)
-    return Comparison(first=first, num_steps=len(expected.steps), notes=tuple(renamed))
+    """Find the first divergence of two traces; parameters are matched by name and value, then order."""
+    sides = _Sides(
+        expected,
+        actual,
+        _match(expected.parameters, actual.parameters),
+        _match(expected.buffers, actual.buffers),
+    )
+    notes = _list_renames(sides)
+    first = next(_differ_at_start(sides), None)
+    for left, right in zip(expected.steps, actual.steps, strict=False):
+        if first:
+            break
+        differences = list(_differ_in_step(sides, left, right))
+        first = _find_hard(left["step"], differences)
+        if differences and not first and not any("handed over" in note for note in notes):
+            notes.append(f"from step {left['step']} data is handed over otherwise: {differences[0].what}")
+    first = first or _differ_in_number(sides) or _find_hard(-1, list(_differ_at_end(sides)))
+    return Comparison(first=first, num_steps=len(expected.steps), notes=tuple(notes))
 
 
 def find_not_finite(trace: Trace) -> Divergence | None:
@@ -81,66 +115,75 @@ def find_not_finite(trace: Trace) -> Divergence | None:
     return None
 
 
+def _find_hard(step: int, differences: Sequence[_Difference]) -> Divergence | None:
+    """Make a divergence of the differences of one step, if one of them is a result."""
+    if all(difference.name in _SOFT for difference in differences):
+        return None
+    first, *others = differences
+    return Divergence(
+        step=step,
+        phase=_PHASES[first.name],
+        what=first.what,
+        expected=first.expected,
+        actual=first.actual,
+        also=tuple(f"{other.what}: {other.expected} -> {other.actual}" for other in others),
+    )
+
+
 def _match(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> dict[int, int]:
-    """Map indices of parameters: same name and shape first, then same value, then what is left in order."""
+    """Map indices of tensors: name and value, then a value that is unique, then name, value, order."""
     matched: dict[int, int] = {}
-    keys = (lambda t: (t.name, t.shape), lambda t: (t.shape, t.digest), lambda t: t.shape)
-    for key in keys:
-        free: dict[Any, list[int]] = {}
-        for index, tensor in enumerate(actual):
-            if index not in matched.values():
-                free.setdefault(key(tensor), []).append(index)
-        for index, tensor in enumerate(expected):
-            if index not in matched and free.get(key(tensor)):
-                matched[index] = free[key(tensor)].pop(0)
-    return matched
+    keys: list[tuple[Callable[[Tensor], Hashable], bool]] = [
+        (lambda t: t, False),
+        (lambda t: (t.shape, t.digest), True),
+        (lambda t: (t.name, t.shape), False),
+        (lambda t: (t.shape, t.digest), False),
+        (lambda t: t.shape, False),
+    ]
+    for key, unique in keys:
+        taken = set(matched.values())
+        left = _index([index for index in range(len(expected)) if index not in matched], expected, key)
+        right = _index([index for index in range(len(actual)) if index not in taken], actual, key)
+        for place in left.keys() & right.keys():
+            if not unique or len(left[place]) == len(right[place]) == 1:
+                matched.update(zip(left[place], right[place], strict=False))
+    return dict(sorted(matched.items()))
 
 
-def _differ(expected: Trace, actual: Trace, matched: dict[int, int]) -> Iterator[Divergence]:
-    yield from _differ_at_start(expected, actual, matched)
-    for left, right in zip(expected.steps, actual.steps, strict=False):
-        differences = list(_differ_in_step(expected, actual, left, right, matched))
-        if differences:
-            what, expected_value, actual_value = differences[0][1:]
-            yield Divergence(
-                step=left["step"],
-                phase=differences[0][0],
-                what=what,
-                expected=expected_value,
-                actual=actual_value,
-                also=_summarize(differences[1:]),
-            )
-    if len(expected.steps) != len(actual.steps):
-        yield Divergence(
-            step=min(len(expected.steps), len(actual.steps)) + 1,
-            phase="data",
-            what="number of optimizer steps",
-            expected=str(len(expected.steps)),
-            actual=str(len(actual.steps)),
+def _index(
+    indices: list[int], tensors: Sequence[Tensor], key: Callable[[Tensor], Hashable]
+) -> dict[Hashable, list[int]]:
+    found: dict[Hashable, list[int]] = {}
+    for index in indices:
+        found.setdefault(key(tensors[index]), []).append(index)
+    return found
+
+
+def _list_renames(sides: _Sides) -> list[str]:
+    pairs = [
+        (tensors[0][left].name, tensors[1][right].name)
+        for tensors, matched in (
+            ((sides.expected.parameters, sides.actual.parameters), sides.parameters),
+            ((sides.expected.buffers, sides.actual.buffers), sides.buffers),
         )
-    for name in ("evaluated", "loaded", "rng"):
-        if _differs(name, expected.end[name], actual.end[name]):
-            yield Divergence(
-                step=len(expected.steps),
-                phase=_PHASES[name],
-                what=f"{_MEANING[name]}, after the last step".replace(" before this step", ""),
-                expected=_show(expected.end[name]),
-                actual=_show(actual.end[name]),
-            )
+        for left, right in matched.items()
+    ]
+    return [f"{before} is now {now}" for before, now in pairs if before != now]
 
 
-def _differ_at_start(expected: Trace, actual: Trace, matched: dict[int, int]) -> Iterator[Divergence]:
-    if len(expected.parameters) != len(actual.parameters) or len(matched) != len(expected.parameters):
-        shapes = [Counter(tensor.shape for tensor in side.parameters) for side in (expected, actual)]
+def _differ_at_start(sides: _Sides) -> Iterator[Divergence]:
+    expected, actual = sides.expected.parameters, sides.actual.parameters
+    if not len(expected) == len(actual) == len(sides.parameters):
+        shapes = [Counter(tensor.shape for tensor in tensors) for tensors in (expected, actual)]
         missing, extra = shapes[0] - shapes[1], shapes[1] - shapes[0]
         yield Divergence(
             step=0,
             phase="init",
             what="the model's parameters",
-            expected=f"{len(expected.parameters)} parameters, of which missing now: {_count(missing)}",
-            actual=f"{len(actual.parameters)} parameters, of which new: {_count(extra)}",
+            expected=f"{len(expected)} parameters, of which missing now: {_count(missing)}",
+            actual=f"{len(actual)} parameters, of which new: {_count(extra)}",
         )
-    pairs = [(expected.parameters[left], actual.parameters[right]) for left, right in matched.items()]
+    pairs = [(expected[left], actual[right]) for left, right in sides.parameters.items()]
     changed = [(left, right) for left, right in pairs if left.digest != right.digest]
     if changed:
         left, right = changed[0]
@@ -151,39 +194,74 @@ def _differ_at_start(expected: Trace, actual: Trace, matched: dict[int, int]) ->
             expected=left.digest,
             actual=right.digest,
         )
-    if _differs("rng", expected.initial_rng, actual.initial_rng):
-        yield Divergence(
-            step=0,
-            phase="init",
-            what="state of the random generator after initialisation",
-            expected=_show(expected.initial_rng),
-            actual=_show(actual.initial_rng),
-        )
+    rng = sides.expected.initial_rng, sides.actual.initial_rng
+    if _differs("rng", *rng):
+        what = "state of the random generator after initialisation"
+        yield Divergence(step=0, phase="init", what=what, expected=_show(rng[0]), actual=_show(rng[1]))
 
 
-def _differ_in_step(
-    expected: Trace, actual: Trace, left: dict[str, Any], right: dict[str, Any], matched: dict[int, int]
-) -> Iterator[tuple[str, str, str, str]]:
-    left_of = _by_parameter(expected, left)
-    right_of = _by_parameter(actual, right)
-    for name, phase in _PHASES.items():
-        if name in left_of:
-            yield from _differ_by_tensor(name, expected.parameters, left_of[name], right_of[name], matched)
-        elif name == "buffers":
-            sides = (dict(enumerate(left[name])), dict(enumerate(right[name])))
-            pairs = _match(expected.buffers, actual.buffers)
-            yield from _differ_by_tensor(name, expected.buffers, *sides, pairs)
-        elif _differs(name, left[name], right[name]):
-            place, before, now = _first_item(left[name], right[name])
-            yield phase, _MEANING.get(name, name) + place, before, now
+def _differ_in_step(sides: _Sides, left: dict[str, Any], right: dict[str, Any]) -> Iterator[_Difference]:
+    columns = _by_parameter(sides.expected, left), _by_parameter(sides.actual, right)
+    for name in _PHASES:
+        if name in columns[0]:
+            values = columns[0][name], columns[1][name]
+            yield from _differ_by_tensor(name, sides.expected.parameters, *values, sides.parameters)
+        elif name in left:
+            yield from _differ_as_whole(name, sides, left, right)
 
 
-def _by_parameter(trace: Trace, step: dict[str, Any]) -> dict[str, dict[int, str]]:
-    indices = trace.optimizers[step["optimizer"]]
-    settings, which = step["hyper"]
-    columns = {name: step[name] for name in ("gradients", "parameters", "state")}
+def _differ_at_end(sides: _Sides) -> Iterator[_Difference]:
+    left, right = sides.expected.end, sides.actual.end
+    for name in ("saved", "evaluated", "buffers", "rng"):
+        yield from _differ_as_whole(name, sides, left, right)
+    values = dict(enumerate(left["values"])), dict(enumerate(right["values"]))
+    yield from _differ_by_tensor("values", sides.expected.parameters, *values, sides.parameters)
+    merged = [_merge_optimizers(sides.expected), _merge_optimizers(sides.actual)]
+    for name in ("hyper", "state"):
+        values = merged[0][name], merged[1][name]
+        yield from _differ_by_tensor(name, sides.expected.parameters, *values, sides.parameters)
+
+
+def _differ_as_whole(
+    name: str, sides: _Sides, left: dict[str, Any], right: dict[str, Any]
+) -> Iterator[_Difference]:
+    if name == "buffers":
+        values = dict(enumerate(left[name])), dict(enumerate(right[name]))
+        yield from _differ_by_tensor(name, sides.expected.buffers, *values, sides.buffers)
+    elif _differs(name, left[name], right[name]):
+        place, before, now = _first_item(left[name], right[name])
+        yield _Difference(name, _MEANING.get(name, name) + place, before, now)
+
+
+def _differ_in_number(sides: _Sides) -> Divergence | None:
+    numbers = len(sides.expected.steps), len(sides.actual.steps)
+    if numbers[0] == numbers[1]:
+        return None
+    return Divergence(
+        step=min(numbers) + 1,
+        phase="data",
+        what="number of optimizer steps",
+        expected=str(numbers[0]),
+        actual=str(numbers[1]),
+    )
+
+
+def _by_parameter(trace: Trace, event: dict[str, Any]) -> dict[str, dict[int, str]]:
+    """Give the columns of one optimizer's event by index of parameter."""
+    indices = trace.optimizers[event["optimizer"]]
+    settings, which = event["hyper"]
+    names = ("gradients", "parameters", "state")
+    columns: dict[str, list[str]] = {name: event[name] for name in names if name in event}
     columns["hyper"] = [settings[index] for index in which]
     return {name: dict(zip(indices, values, strict=True)) for name, values in columns.items()}
+
+
+def _merge_optimizers(trace: Trace) -> dict[str, dict[int, str]]:
+    merged: dict[str, dict[int, str]] = {"hyper": {}, "state": {}}
+    for event in trace.end["optimizers"]:
+        for name, values in _by_parameter(trace, event).items():
+            merged.get(name, {}).update(values)
+    return merged
 
 
 def _differ_by_tensor(
@@ -192,20 +270,19 @@ def _differ_by_tensor(
     left_of: dict[int, str],
     right_of: dict[int, str],
     matched: dict[int, int],
-) -> Iterator[tuple[str, str, str, str]]:
-    absent = "not in the optimizer"
+) -> Iterator[_Difference]:
     changed = [
-        (tensors[left], left_of.get(left, absent), right_of.get(right, absent))
+        (tensors[left], left_of.get(left, _ABSENT), right_of.get(right, _ABSENT))
         for left, right in matched.items()
-        if left_of.get(left, absent) != right_of.get(right, absent)
+        if left_of.get(left, _ABSENT) != right_of.get(right, _ABSENT)
     ]
     if changed:
         tensor, before, now = changed[0]
-        label = {"parameters": "new value"}.get(name, _MEANING.get(name, name))
+        label = _MEANING.get(name, name)
         if name == "hyper":
             before, now = _only_changed(before, now)
         what = f"{label} of {tensor.name} {tensor.shape} ({len(changed)} of {len(matched)} differ)"
-        yield _PHASES[name], what, before or "zero", now or "zero"
+        yield _Difference(name, what, before or "zero", now or "zero")
 
 
 def _only_changed(before: str, now: str) -> tuple[str, str]:
@@ -240,14 +317,10 @@ def _show(value: Any) -> str:
 
 
 def _show_loss(item: Any) -> str:
-    if isinstance(item, str) and ("0x" in item):
+    if isinstance(item, str) and "0x" in item:
         return f"{float.fromhex(item)!r} ({item})"
     return str(item)
 
 
 def _count(shapes: Counter[str]) -> str:
     return ", ".join(f"{number}x {shape}" for shape, number in shapes.items()) or "none"
-
-
-def _summarize(differences: Sequence[tuple[str, str, str, str]]) -> tuple[str, ...]:
-    return tuple(f"{what}: {before} -> {now}" for _, what, before, now in differences)

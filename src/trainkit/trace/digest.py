@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAME = "blake2b-64"
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_PLAIN = (bool, int, float, complex)
 _NUMERIC = ("untyped_storage", "__array_interface__")
 
 
@@ -33,9 +33,9 @@ def digest_tensor(tensor: Tensor) -> str:
 
 
 def digest_values(*values: Any) -> str:
-    """Digest nested lists, tuples, dicts, dataclasses of tensors, arrays, numbers and strings.
+    """Digest the tensors, arrays and numbers in nested lists, tuples, dicts and dataclasses, in order.
 
-    What is none of these is passed over: the name of a class is no part of a run's numbers.
+    Names (of classes, keys, arguments, strings) are passed over: they are no part of a run's numbers.
     """
     fold = hashlib.blake2b(digest_size=8)
     for leaf in _iterate_leaves(values):
@@ -48,11 +48,19 @@ def digest_values(*values: Any) -> str:
     return fold.hexdigest()
 
 
+def digest_unordered(*values: Any) -> str:
+    """Digest the tensors and arrays in nested values, whatever they are called and in which order."""
+    tensors = (leaf for leaf in _iterate_leaves(values) if not isinstance(leaf, _PLAIN))
+    fold = hashlib.blake2b(digest_size=8)
+    for digest in sorted(map(digest_values, tensors)):
+        fold.update(digest.encode())
+    return fold.hexdigest()
+
+
 def _iterate_leaves(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
-        for key in sorted(value, key=str):
-            yield str(key)
-            yield from _iterate_leaves(value[key])
+        for item in value.values():
+            yield from _iterate_leaves(item)
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _iterate_leaves(item)

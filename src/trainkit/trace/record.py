@@ -23,11 +23,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .digest import NAME, describe, digest_tensor, digest_values
+from .digest import NAME, describe, digest_tensor, digest_unordered, digest_values
 
 FORMAT = 1
 # Arguments of torch's optimizers that choose an implementation, not a result.
-_IMPLEMENTATION = {"params", "foreach", "fused", "capturable", "differentiable", "param_names"}
+_IMPLEMENTATION = {"foreach", "fused", "capturable", "differentiable"}
+# For programs that do not seed: numbers that nobody else takes, so that a lost seed shows.
+_SEEDS = {"python": 1_726_354_091, "numpy": 1_093_847_562, "torch": 5_820_174_639}
 
 
 def arm(folder: Path) -> None:
@@ -36,12 +38,12 @@ def arm(folder: Path) -> None:
     The generators of Python, NumPy and torch are seeded, so that a program without seeds of its own
     repeats; a program that seeds is not affected.
     """
-    random.seed(0)
+    random.seed(_SEEDS["python"])
     recorder = Recorder(folder)
     callbacks: dict[str, Callable[[ModuleType], None]] = {
         "torch": recorder.hook_torch,
         "torch.utils.data.dataloader": recorder.hook_loader,
-        "numpy.random": lambda numpy_random: numpy_random.seed(0),
+        "numpy.random": lambda numpy_random: numpy_random.seed(_SEEDS["numpy"]),
     }
     sys.meta_path.insert(0, _AfterImport(recorder, callbacks))
     os.register_at_fork(after_in_child=recorder.disarm)
@@ -105,6 +107,7 @@ class Recorder:
         self._parameters: dict[int, tuple[int, Any]] = {}  # id -> (index, the parameter: keeps the id alive)
         self._buffers: dict[int, tuple[str, Any, str]] = {}  # id of module -> (name, module, attribute)
         self._optimizers: dict[int, tuple[int, Any, list[int]]] = {}
+        self._num_optimizers = 0
         self._names: set[str] = set()
         self._roots: dict[int, Any] = {}
         self._forget_pending()
@@ -112,6 +115,7 @@ class Recorder:
     def _forget_pending(self) -> None:
         self._loaded: tuple[int, str] = (0, "")
         self._evaluated: tuple[int, str] = (0, "")
+        self._saved: tuple[int, str] = (0, "")
         self._batch: list[str] = []
         self._loss: list[str] = []
 
@@ -126,7 +130,7 @@ class Recorder:
         try:
             yield
         except Exception as error:
-            self.write({"event": "problem", "where": where, "error": repr(error)})
+            self.write({"event": "problem", "where": where, "error": repr(error)[:300]})
             self.disarm()
         finally:
             self.inside = False
@@ -143,7 +147,7 @@ class Recorder:
     def hook_torch(self, torch: Any) -> None:
         """Install the hooks; called once, right after torch is imported."""
         self._torch = torch
-        torch.manual_seed(0)
+        torch.manual_seed(_SEEDS["torch"])
         torch.nn.modules.module.register_module_forward_pre_hook(self._enter_module)
         torch.nn.modules.module.register_module_forward_hook(
             self._leave_module, with_kwargs=True, always_call=True
@@ -159,6 +163,14 @@ class Recorder:
             return backward(tensors, *args, **kwargs)
 
         torch.autograd.backward = recorded_backward
+        save = torch.save
+
+        @functools.wraps(save)
+        def recorded_save(value: Any, *args: Any, **kwargs: Any) -> Any:
+            self._see_saved(value)
+            return save(value, *args, **kwargs)
+
+        torch.save = recorded_save
 
     def hook_loader(self, module: Any) -> None:
         """See each batch that a DataLoader hands out, targets included."""
@@ -186,7 +198,13 @@ class Recorder:
         self._loaded = _chain(self._loaded, digest_values(batch))
 
     @_never_raise
+    def _see_saved(self, value: Any) -> None:
+        self._saved = _chain(self._saved, digest_unordered(value))
+
+    @_never_raise
     def _see_root(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if next(module.parameters(), None) is None:  # a loss or a transform, no model
+            return
         if self._torch.is_grad_enabled() and module.training:
             self._adopt_module(module)
             self._batch.append(digest_values(args, kwargs))
@@ -207,21 +225,16 @@ class Recorder:
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:  # noqa: ARG002
         self._depth = 0
         self._step += 1
-        number, _, indices = self._optimizers[id(optimizer)]
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        if len(parameters) != len(indices):  # a group was added
+        parameters = _list_parameters(optimizer)
+        if len(parameters) != len(self._optimizers[id(optimizer)][2]):  # a group was added
             self._adopt_optimizer(optimizer)
-            number, _, indices = self._optimizers[id(optimizer)]
         self.write(
             {
                 "event": "step",
                 "step": self._step,
-                "optimizer": number,
                 **self._pending(),
                 "gradients": [_digest_gradient(parameter) for parameter in parameters],
-                "hyper": _list_hyper(optimizer),
-                "parameters": [digest_tensor(parameter) for parameter in parameters],
-                "state": [_digest_state(optimizer.state.get(parameter, {})) for parameter in parameters],
+                **self._describe_optimizer(optimizer),
                 "buffers": self._digest_buffers(),
                 "rng": self._digest_generators(),
             }
@@ -251,7 +264,8 @@ class Recorder:
         self._write_init(named, buffers)
 
     def _adopt_optimizer(self, optimizer: Any) -> None:
-        number = self._optimizers.get(id(optimizer), (len(self._optimizers),))[0]
+        number = self._num_optimizers  # a new one when a group is added: steps before keep their own
+        self._num_optimizers += 1
         parameters = [
             (f"optimizer{number}.{group_number}.{place}", parameter)
             for group_number, group in enumerate(optimizer.param_groups)
@@ -282,9 +296,19 @@ class Recorder:
     def _pending(self) -> dict[str, Any]:
         return {
             "evaluated": self._evaluated,
+            "saved": self._saved,
             "loaded": self._loaded,
             "batch": self._batch,
             "loss": self._loss,
+        }
+
+    def _describe_optimizer(self, optimizer: Any) -> dict[str, Any]:
+        parameters = _list_parameters(optimizer)
+        return {
+            "optimizer": self._optimizers[id(optimizer)][0],
+            "hyper": _list_hyper(optimizer),
+            "parameters": [digest_tensor(parameter) for parameter in parameters],
+            "state": [_digest_state(optimizer.state.get(parameter, {})) for parameter in parameters],
         }
 
     def _digest_buffers(self) -> list[str]:
@@ -313,10 +337,21 @@ class Recorder:
         self._file.flush()
 
     def finish(self) -> None:
-        """Write the last event, without which a trace counts as cut off."""
-        if self.armed and self._file is not None:
+        """Write the last event, without which a trace counts as cut off: what training left behind."""
+        if not self.armed or self._file is None:
+            return
+        with self.never_raising("finish"):
+            optimizers = [optimizer for _, optimizer, _ in self._optimizers.values()]
             self.write(
-                {"event": "end", "steps": self._step, **self._pending(), "rng": self._digest_generators()}
+                {
+                    "event": "end",
+                    "steps": self._step,
+                    **self._pending(),
+                    "values": [digest_tensor(parameter) for _, parameter in self._parameters.values()],
+                    "optimizers": [self._describe_optimizer(optimizer) for optimizer in optimizers],
+                    "buffers": self._digest_buffers(),
+                    "rng": self._digest_generators(),
+                }
             )
 
 
@@ -328,6 +363,8 @@ def _chain(chained: tuple[int, str], digest: str) -> tuple[int, str]:
 def _digest_gradient(parameter: Any) -> str:
     """Digest a gradient; a missing one and one of zeros are the same to training."""
     gradient = parameter.grad
+    if gradient is not None and gradient.is_sparse:
+        gradient = gradient.to_dense()
     return "" if gradient is None or not bool((gradient != 0).any()) else digest_tensor(gradient)
 
 
@@ -335,14 +372,18 @@ def _digest_state(state: dict[str, Any]) -> str:
     return digest_values(state) if state else ""
 
 
+def _list_parameters(optimizer: Any) -> list[Any]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
 def _list_hyper(optimizer: Any) -> list[Any]:
     """Give [the distinct settings, for each parameter the index of its own]."""
     settings: list[str] = []
     indices = []
     for group in optimizer.param_groups:
-        text = "; ".join(
-            f"{key}={_show(value)}" for key, value in sorted(group.items()) if key not in _IMPLEMENTATION
-        )
+        # Only what the optimizer itself asks for: schedulers and users add entries of their own.
+        keys = sorted(optimizer.defaults.keys() & group.keys() - _IMPLEMENTATION)
+        text = "; ".join(f"{key}={_show(group[key])}" for key in keys)
         if text not in settings:
             settings.append(text)
         indices += [settings.index(text)] * len(group["params"])
@@ -350,4 +391,6 @@ def _list_hyper(optimizer: Any) -> list[Any]:
 
 
 def _show(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"({', '.join(map(_show, value))})"
     return repr(value.item()) if hasattr(value, "item") else repr(value)

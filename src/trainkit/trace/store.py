@@ -37,6 +37,10 @@ class Trace:
     end: dict[str, Any] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 
+    def first_step(self) -> str:
+        """Give the line of the first step, or nothing."""
+        return next((line for line in self.lines if line.startswith('{"event":"step"')), "")
+
     def has_trained(self) -> bool:
         """Tell whether a step changed a parameter; without that, equality means nothing."""
         known = {index: tensor.digest for index, tensor in enumerate(self.parameters)}
@@ -53,9 +57,12 @@ def read_traces(folder: Path) -> list[Trace]:
     Raises:
         CannotJudgeError: a trace is damaged, cut off, or holds an error of the recorder.
     """
-    return [
-        parse_trace(path.read_text(encoding="utf-8").splitlines()) for path in sorted(folder.glob("*.jsonl"))
+    found = [
+        (path.name[:4], parse_trace(path.read_text(encoding="utf-8").splitlines()))
+        for path in folder.glob("*.jsonl")
     ]
+    # Processes without a rank start in any order: told apart by what they did first.
+    return [trace for _, trace in sorted(found, key=lambda pair: (pair[0], pair[1].first_step()))]
 
 
 def parse_trace(lines: Iterable[str], *, origin: str = "the trace") -> Trace:

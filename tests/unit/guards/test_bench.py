@@ -2,6 +2,7 @@
 
 import pytest
 
+from trainkit.errors import ConfigError
 from trainkit.gate import judge
 from trainkit.guards.bench import BenchSettings, _judge
 from trainkit.verdict import Severity, Status
@@ -69,6 +70,26 @@ def test_a_benchmark_that_breaks_is_no_verdict(make_project):
     verdict = judge(project.path, ["bench"], base="HEAD").verdicts[0]
 
     assert (verdict.status, verdict.findings[0].rule) == (Status.ERROR, "bench-failed")
+
+
+@pytest.mark.parametrize("folder", ["/", "..", ".", "", "a/../../b"])
+def test_a_folder_outside_the_project_is_refused(make_project, folder):
+    """The guard replaces that folder on the baseline's side: it must lie in its tree."""
+    with pytest.raises(ConfigError, match="must be a path inside the project"):
+        judge(make_project(FILES).path, ["bench"], base="HEAD", overrides={"bench": {"folder": folder}})
+
+
+def test_a_linked_folder_of_the_baseline_is_replaced(make_project):
+    """The link goes, not what it points at."""
+    project = make_project(
+        {name: text for name, text in FILES.items() if "bench" not in name} | {"other/test_x.py": ""}
+    )
+    (project.path / "benchmarks").symlink_to("other")
+    project.commit("a link")
+    (project.path / "benchmarks").unlink()
+    project.write("benchmarks/test_work.py", BENCHMARK)
+
+    assert judge(project.path, ["bench"], base="HEAD").verdicts[0].status is Status.PASSED
 
 
 def test_no_benchmarks_are_skipped(make_project):

@@ -134,6 +134,19 @@ def test_an_old_syntax_error_is_not_blamed_on_the_candidate(check):
     assert check(broken, {"b.py": "X = 1\n"}).status is Status.PASSED
 
 
+def test_every_encoding_that_python_reads_is_scored(make_project):
+    """A byte-order mark and a declared encoding are no errors; a folder named like a file is none either."""
+    project = make_project({"a.py": ""})
+    (project.path / "bom.py").write_bytes(b"\xef\xbb\xbf" + make_function("f", 2).encode())
+    (project.path / "latin.py").write_bytes(b"# coding: latin-1\nX = '\xe4'\n")
+    (project.path / "folder.py").mkdir()
+    (project.path / "folder.py/b.py").write_text("")
+    (project.path / "broken.py").symlink_to("nowhere")
+    verdict = judge(project.path, ["complexity"]).verdicts[0]
+
+    assert verdict.summary == "0 over budget of 1 functions, 4 module bodies"
+
+
 def test_files_are_chosen_by_patterns(check):
     """`exclude` wins over `include`."""
     bad = make_function("f", 15)

@@ -24,12 +24,13 @@ lines = [
 ]
 for number, loss in enumerate(settings["losses"], start=1):
     lines.append({
-        "event": "step", "step": number, "optimizer": 0, "evaluated": [0, ""], "loaded": [0, ""], "batch": [],
+        "event": "step", "step": number, "optimizer": 0, "evaluated": [0, ""], "saved": [0, ""],
+        "loaded": [0, ""], "batch": [],
         "loss": [float(loss).hex()], "gradients": ["g"], "hyper": [["lr=0.1"], [0]],
         "parameters": ["start" if settings.get("frozen") else f"p{number}"], "state": [""], "buffers": [], "rng": rng,
     })
-lines.append({"event": "end", "steps": len(settings["losses"]), "evaluated": [0, ""], "loaded": [0, ""],
-              "batch": [], "loss": [], "rng": rng})
+lines.append({"event": "end", "steps": len(settings["losses"]), "evaluated": [0, ""], "saved": [0, ""],
+              "loaded": [0, ""], "batch": [], "loss": [], "values": ["last"], "optimizers": [], "buffers": [], "rng": rng})
 if settings["losses"]:
     path = pathlib.Path(os.environ["TRAINKIT_TRACE"]) / f"{sys.argv[1]}.jsonl"
     path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\\n" for line in lines))
@@ -154,13 +155,68 @@ def test_a_baseline_that_differs_from_itself_is_unstable(project):
     """What the baseline does not keep itself is never blamed on the candidate."""
     change(project, random=True)
     make_foreign(project)
-    change(project, random=True, losses=[3, 2, 1])
     project.write("train.py", TRAIN.replace("+ 0.5", "+ 0.25"))
 
     verdict = check(project, base="HEAD")
 
-    assert verdict.status is Status.UNSTABLE
-    assert verdict.summary == "small the baseline diverged at step 2, loss: loss"
+    assert (verdict.status, rules(verdict)) == (Status.UNSTABLE, ["golden-unstable", "golden-not-comparable"])
+    assert "the baseline differs from itself: diverged at step 2, loss: loss" in verdict.summary
+
+
+def test_no_golden_is_written_of_what_differs_from_itself(project):
+    """An expectation that the same code does not keep would only cry wolf."""
+    change(project, random=True)
+    before = (project.path / GOLDEN).read_text()
+
+    for options in ({"update": True}, {"writable": True}):
+        assert rules(check(project, **options)) == ["golden-unstable"]
+    assert (project.path / GOLDEN).read_text() == before
+    (project.path / GOLDEN).unlink()
+    assert rules(check(project, writable=True)) == ["golden-unstable"]
+    assert not (project.path / GOLDEN).exists()
+
+
+def test_what_a_training_leaves_behind_reaches_no_other(project):
+    """A script that goes on from a file of its own starts anew in each recording."""
+    resume = "path = pathlib.Path('left.json')\nsettings['losses'][0] += path.exists()\npath.write_text('')\n"
+    project.edit("train.py", "rng = {", resume + "rng = {")
+    make_foreign(project)
+    change(project, losses=[3, 2, 7])
+
+    assert check(project, base="HEAD").status is Status.DIVERGED
+
+
+def test_a_renamed_run_still_has_its_past(project):
+    """A candidate that renames its run and brings a new golden is seen to have changed its training."""
+    project.edit("pyproject.toml", "runs.small", "runs.other")
+    project.git("mv", GOLDEN, "tests/golden/other.jsonl")
+    change(project, losses=[3, 9, 1])
+    check(project, update=True)
+
+    assert rules(check(project, base="HEAD")) == ["golden-rebaselined"]
+
+
+def test_a_removed_run_is_a_warning(project):
+    """A candidate cannot switch its judge off unseen."""
+    project.write("pyproject.toml", "")
+
+    verdict = check(project, base="HEAD")
+
+    assert (verdict.status, rules(verdict)) == (Status.SKIPPED, ["golden-run-removed"])
+    assert (
+        verdict.findings[0].message
+        == "the baseline's run 'small' is gone: its training is not guarded any more"
+    )
+
+
+def test_placeholders_may_hold_spaces(project):
+    """{root} and {run} are one word, whatever is in them."""
+    project.edit("pyproject.toml", "train.py one", "train.py one '{root}/a b' {run}")
+    project.edit(
+        "train.py", "rng = {", "assert sys.argv[2].endswith('/project/a b') and len(sys.argv) == 4\nrng = {"
+    )
+
+    assert check(project, update=True).status is Status.PASSED
 
 
 def test_other_commands_need_another_golden(project):
@@ -197,12 +253,14 @@ def test_vacuous_equality_is_no_pass(project, settings, rule):
     assert exit_status([verdict]) == 3
 
 
-@pytest.mark.parametrize("text", ["", "{}\n", "no json\n"])
+@pytest.mark.parametrize("text", ["", "{}\n", "no json\n", '{"environment": 3, "commands": 3}\n'])
 def test_a_damaged_golden_is_an_error(project, text):
     """It says how to write it anew, and is no failure of the candidate."""
     project.write(GOLDEN, text)
 
     assert rules(check(project)) == ["golden-damaged"]
+    assert check(project, update=True).status is Status.PASSED
+    assert check(project).status is Status.IDENTICAL
 
 
 def test_a_cut_off_golden_is_an_error(project):

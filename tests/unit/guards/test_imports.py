@@ -125,6 +125,16 @@ def test_a_new_package_is_a_warning_with_its_line(check):
     assert "(+" in verdict.summary
 
 
+def test_somebody_elses_module_can_be_looked_at(make_project):
+    """Without a baseline nothing is compared, so the target need not be of this project."""
+    table = {"imports": {"targets": {"json": {"forbid": ["torch"]}}}}
+
+    assert (
+        judge(make_project({"a.py": ""}).path, ["imports"], overrides=table).verdicts[0].status
+        is Status.PASSED
+    )
+
+
 def test_a_target_that_cannot_be_imported_is_no_verdict(check):
     """An import that fails is an error with what Python said."""
     verdict = check({"src/pack/cli.py": "import nothing_of_that_name\n"})

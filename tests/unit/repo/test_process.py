@@ -111,6 +111,17 @@ def _is_running(process: int) -> bool:
         return False
 
 
+def test_a_child_left_behind_does_not_hold_the_program_up(trees):
+    """The program has ended; what it left is stopped."""
+    code = "import subprocess, sys; p = subprocess.Popen(['sleep', '99']); open('pid', 'w').write(str(p.pid)); import pack"
+    start = time.monotonic()
+    done = run_in_tree(trees[0], ["python", "-c", code], timeout_s=60)
+
+    assert done.returncode == 0
+    assert time.monotonic() - start < 30
+    assert not _is_running(int((trees[0].path / "pid").read_text()))
+
+
 def test_a_program_that_does_not_exist_is_said(trees):
     """The message names the program."""
     with pytest.raises(CannotJudgeError, match="no-such-program: No such file"):

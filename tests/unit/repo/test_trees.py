@@ -10,7 +10,7 @@ import pytest
 
 from trainkit.errors import CannotJudgeError, UsageError
 from trainkit.repo.git import default_base, find_toplevel, git, resolve_commit
-from trainkit.repo.trees import open_trees
+from trainkit.repo.trees import copy_tree, open_trees
 
 
 @pytest.fixture
@@ -44,6 +44,64 @@ def test_each_side_is_what_it_should_be(project):
 
     assert not folder.exists()
     assert project.state() == before
+
+
+def test_a_folder_that_became_a_link_is_copied_as_one(make_project):
+    """Tracked files behind the link are not copied through it."""
+    project = make_project({"src/a.py": "", "b.py": ""})
+    (project.path / "src").rename(project.path / "moved")
+    (project.path / "src").symlink_to("moved")
+    with open_trees(project.path, None) as (candidate, _):
+        assert (candidate.path / "src").is_symlink()
+        assert (candidate.path / "src/a.py").exists()
+
+
+def test_a_file_that_cannot_be_copied_is_an_error(make_project, monkeypatch):
+    """A full disk is no verdict."""
+
+    def fail(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("shutil.copy2", fail)
+    with (
+        pytest.raises(CannotJudgeError, match="the candidate tree: No space left"),
+        open_trees(make_project({"a.py": ""}).path, None),
+    ):
+        pass
+
+
+def test_a_copy_for_one_program_is_its_own(project):
+    """What a program leaves there is gone with it, and the tree is as before."""
+    with open_trees(project.path, None) as (candidate, _):
+        with copy_tree(candidate) as copy:
+            (copy.path / "left").write_text("")
+            assert (copy.path / "a.py").exists()
+            assert copy.path.is_relative_to(candidate.scratch)
+
+        assert not copy.path.exists()
+        assert not (candidate.path / "left").exists()
+        assert list(candidate.scratch.iterdir()) == [candidate.top]
+
+
+def test_the_users_own_worktrees_stay(project, tmp_path):
+    """Also one whose folder is away for the moment, which `worktree prune` would forget."""
+    project.git("worktree", "add", "--detach", str(tmp_path / "mine"))
+    (tmp_path / "mine").rename(tmp_path / "away")
+    with open_trees(project.path, "HEAD"):
+        pass
+    (tmp_path / "away").rename(tmp_path / "mine")
+
+    assert (
+        subprocess.run(["git", "status"], cwd=tmp_path / "mine", check=False, capture_output=True).returncode
+        == 0
+    )
+
+
+def test_a_repository_without_commits_has_a_candidate(tmp_path):
+    """Guards that need no baseline work before the first commit."""
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    with open_trees(tmp_path, None) as (candidate, _):
+        assert candidate.revision == "a working tree without a commit"
 
 
 def test_a_project_in_a_subfolder_keeps_its_place(make_project):
@@ -119,10 +177,20 @@ def test_the_default_base_is_the_previous_revision(project):
     assert default_base(project.path) == "HEAD~1"
 
 
+def test_without_a_previous_revision_there_is_no_default_base(tmp_path, make_project):
+    """No commit, or only one: said as what it is."""
+    subprocess.run(["git", "init", "--quiet", str(tmp_path / "empty")], check=True)
+
+    with pytest.raises(UsageError, match="there is no commit yet"):
+        default_base(tmp_path / "empty")
+    with pytest.raises(UsageError, match="this is the first commit, with no previous one; give a --base"):
+        default_base(make_project({"a.py": ""}).path)
+
+
 HOLD = """
 import sys, time
 from pathlib import Path
-from trainkit.repo.trees import open_trees
+from trainkit.repo.trees import copy_tree, open_trees
 with open_trees(Path(sys.argv[1]), "HEAD") as (candidate, baseline):
     print(candidate.path.parent, flush=True)
     time.sleep(60)

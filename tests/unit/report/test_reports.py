@@ -17,7 +17,7 @@ VERDICTS = (
         status=Status.DIVERGED,
         summary="lm diverged at step 3, backward: gradients of head.weight float32[2,3] (1 of 9 differ)",
         findings=(
-            Finding(rule="golden-renamed", message="lm a is now b", severity=Severity.NOTE),
+            Finding(rule="golden-noted", message="lm a is now b", severity=Severity.NOTE),
             Finding(
                 rule="golden-diverged",
                 message="lm diverged",
@@ -58,7 +58,7 @@ golden error [golden-diverged] tests/golden/lm.jsonl: lm diverged
 
 golden warning [import-new-package] a.py:3: new
 
-golden note [golden-renamed] lm a is now b"""
+golden note [golden-noted] lm a is now b"""
 
 
 def test_the_text_report():
@@ -74,6 +74,15 @@ def test_colours_mark_the_status(status, code):
     text = render_text([Verdict(guard="g", status=status, summary="s")], color=True)
 
     assert f"\033[{code}m{status}\033[0m" in text
+
+
+def test_control_characters_are_shown_not_sent():
+    """A program's words must not steer the terminal."""
+    finding = Finding(rule="r", message="m\x00", evidence=("\x1b[2J",))
+    text = render_text([Verdict(guard="g", status=Status.ERROR, summary="\x08", findings=(finding,))])
+
+    assert all(character >= " " or character == "\n" for character in text)
+    assert "\\x1b[2J" in text
 
 
 def test_the_json_report_holds_everything():

@@ -15,6 +15,7 @@ def make_step(number: int) -> dict:
         "step": number,
         "optimizer": 0,
         "evaluated": [0, ""],
+        "saved": [0, ""],
         "loaded": [2, f"l{number}"],
         "batch": [f"b{number}a", f"b{number}b"],
         "loss": [(1.5 / number).hex(), (2.5 / number).hex()],
@@ -35,7 +36,15 @@ def trace() -> Trace:
         initial_rng=dict(RNG),
         optimizers={0: [0, 1]},
         steps=[make_step(number) for number in (1, 2, 3)],
-        end={"evaluated": [4, "e"], "loaded": [4, "x"], "rng": dict(RNG)},
+        end={
+            "evaluated": [4, "e"],
+            "saved": [1, "c"],
+            "loaded": [4, "x"],
+            "values": ["v0", "v1"],
+            "optimizers": [{key: make_step(3)[key] for key in ("optimizer", "hyper", "parameters", "state")}],
+            "buffers": ["u"],
+            "rng": dict(RNG),
+        },
     )
 
 
@@ -49,9 +58,8 @@ def test_equal_traces_are_identical(trace):
 @pytest.mark.parametrize(
     ("key", "value", "place"),
     [
-        ("evaluated", [1, "e"], "step 2, eval: what an evaluation before this step computed"),
-        ("loaded", [2, "other"], "step 2, data: the batch from the data loader"),
-        ("batch", ["b2a", "other"], "step 2, data: the batch given to the model of micro_step 2"),
+        ("evaluated", [1, "e"], "step 2, eval: what an evaluation computed"),
+        ("saved", [1, "c"], "step 2, save: the tensors given to torch.save"),
         ("buffers", ["other"], "step 2, forward: buffers of norm.mean float32[2] (1 of 1 differ)"),
         ("loss", [(0.75).hex(), (9.0).hex()], "step 2, loss: loss of micro_step 2"),
         (
@@ -78,6 +86,63 @@ def test_the_first_difference_is_named(trace, key, value, place):
     actual.steps[1][key] = value
 
     assert compare(trace, actual).first.describe() == place
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "place"),
+    [
+        ("loaded", [2, "other"], "step 2, data: the batch from the data loader"),
+        ("batch", ["b2a", "other"], "step 2, data: the batch given to the model of micro_step 2"),
+    ],
+)
+def test_other_data_is_a_note_until_a_number_differs(trace, key, value, place):
+    """Prefetching or a dict for a tuple changes no result; with another loss the data is the cause."""
+    actual = copy.deepcopy(trace)
+    actual.steps[1][key] = value
+
+    result = compare(trace, actual)
+    assert result.first is None
+    assert result.notes == (f"from step 2 data is handed over otherwise: {place.partition(': ')[2]}",)
+    actual.steps[1]["loss"] = [(9.0).hex(), (9.0).hex()]
+    assert compare(trace, actual).first.describe() == place
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "place"),
+    [
+        ("values", ["v0", "other"], "optimizer: final value of head.bias float32[2] (1 of 2 differ)"),
+        ("buffers", ["other"], "forward: buffers of norm.mean float32[2] (1 of 1 differ)"),
+        ("saved", [2, "d"], "save: the tensors given to torch.save"),
+        ("evaluated", [4, "other"], "eval: what an evaluation computed"),
+        ("rng", {"torch": "z"}, "rng: state of the random generator"),
+    ],
+)
+def test_what_training_leaves_behind_counts(trace, key, value, place):
+    """A last evaluation, a last save, weights that are changed or a schedule stepped after the last step."""
+    actual = copy.deepcopy(trace)
+    actual.end[key] = value
+
+    assert compare(trace, actual).first.describe() == f"after the last step, {place}"
+
+
+def test_a_schedule_stepped_after_the_last_step_is_seen(trace):
+    """The hyper-parameters at the end are part of the result."""
+    actual = copy.deepcopy(trace)
+    actual.end["optimizers"][0]["hyper"] = [["betas=(0.9, 0.99); lr=0.05"], [0, 0]]
+
+    first = compare(trace, actual).first
+
+    assert first.phase == "schedule"
+    assert (first.expected, first.actual) == ("lr=0.1", "lr=0.05")
+
+
+def test_tensors_that_swap_names_are_matched_by_value(trace):
+    """Same names on other tensors: the initial values tell which is which."""
+    trace.parameters = [Tensor("a", "float32[2]", "i0"), Tensor("b", "float32[2]", "i1")]
+    actual = copy.deepcopy(trace)
+    actual.parameters = [Tensor("b", "float32[2]", "i0"), Tensor("a", "float32[2]", "i1")]
+
+    assert compare(trace, actual).first is None
 
 
 def test_what_differs_later_in_the_step_is_told_too(trace):
@@ -151,6 +216,8 @@ def test_renamed_and_reordered_parameters_are_matched(trace):
     for step in actual.steps:
         for key in ("gradients", "parameters", "state"):
             step[key] = step[key][::-1]
+    actual.end["values"].reverse()
+    actual.end["optimizers"][0]["state"].reverse()
 
     result = compare(trace, actual)
 
@@ -166,16 +233,6 @@ def test_another_number_of_steps_diverges_at_the_end(trace):
     first = compare(trace, actual).first
 
     assert (first.step, first.expected, first.actual) == (3, "3", "2")
-
-
-def test_what_happens_after_the_last_step_counts(trace):
-    """A last evaluation that computes something else is seen."""
-    actual = copy.deepcopy(trace)
-    actual.end["evaluated"] = [4, "other"]
-
-    assert compare(trace, actual).first.describe() == (
-        "step 3, eval: what an evaluation computed, after the last step"
-    )
 
 
 def test_a_generator_that_one_side_never_loads_is_no_difference(trace):

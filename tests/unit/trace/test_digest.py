@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from trainkit.trace.digest import describe, digest_tensor, digest_values
+from trainkit.trace.digest import describe, digest_tensor, digest_unordered, digest_values
 
 FLOATS = st.lists(st.floats(width=32, allow_nan=False), min_size=2, max_size=12)
 
@@ -86,7 +86,7 @@ def test_describe_names_dtype_and_sizes():
 
 
 def test_nested_values_are_digested_by_value():
-    """Dicts by key, sequences by order, arrays and dataclasses by content, unknown objects not at all."""
+    """Sequences by order, arrays and dataclasses by content; names and unknown objects not at all."""
 
     @dataclasses.dataclass
     class Batch:
@@ -98,10 +98,23 @@ def test_nested_values_are_digested_by_value():
 
     tensor = torch.arange(3)
 
-    assert digest_values({"a": 1, "b": [tensor]}) == digest_values({"b": (tensor.clone(),), "a": 1})
+    assert digest_values({"a": 1, "b": [tensor]}) == digest_values(
+        [1, {"key": (tensor.clone(),)}], "name", None
+    )
     assert digest_values({"a": 1}) != digest_values({"a": 2})
     assert digest_values([1, 2]) != digest_values([2, 1])
     assert digest_values(Batch(tensor, 1)) != digest_values(Batch(tensor, 2))
     assert digest_values(np.arange(3)) != digest_values(np.arange(3)[::-1].copy())
     assert digest_values(Unknown(), 1) == digest_values(Unknown(), 1)
     assert digest_values(1) != digest_values(1.0)
+
+
+def test_what_is_saved_is_digested_without_names_and_order():
+    """A checkpoint with renamed keys, another order and another note holds the same tensors."""
+    a, b = torch.arange(3), torch.ones(2)
+
+    assert digest_unordered({"a": a, "b": b, "note": "x"}) == digest_unordered(
+        {"c": [b], "d": a, "time": 3.5}
+    )
+    assert digest_unordered([a, b]) != digest_unordered([a, a])
+    assert digest_unordered([a, b]) != digest_unordered([a])

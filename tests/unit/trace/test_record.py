@@ -36,6 +36,8 @@ for x, y in DataLoader(data, batch_size=4, shuffle=True):
 net.eval()
 with torch.no_grad():
     net(data.tensors[0])
+import io
+torch.save({"net": net.state_dict(), "note": "kept"}, io.BytesIO())
 print([p.sum().item().hex() for p in net.parameters()], torch.rand(1).item().hex())
 """
 
@@ -84,8 +86,10 @@ def test_a_recorded_program_computes_the_same_bits(run):
     assert len(trace.steps) == 3
     assert step["loaded"][0] == 1
     assert float.fromhex(step["loss"][0]) > 0
-    assert step["hyper"][0][0].startswith("dampening=0; lr=0.1; ")
+    assert step["hyper"][0][0].startswith("dampening=0; lr=0.1; maximize=False; momentum=0.9; ")
     assert trace.end["evaluated"][0] == 1
+    assert trace.end["saved"][0] == 1
+    assert trace.end["values"] == trace.steps[-1]["parameters"]
     assert trace.has_trained()
 
 
@@ -127,7 +131,9 @@ def test_closures_and_several_optimizers_are_recorded(run):
         first.step(closure)
         (v**2).sum().backward()
         second.step()
-        second.add_param_group({"params": [torch.ones(1, requires_grad=True)]})
+        table = torch.nn.Embedding(3, 2, sparse=True)
+        second.add_param_group({"params": list(table.parameters()), "name": "added"})
+        table(torch.tensor([1])).sum().backward()
         second.step()
         """,
         covered=True,
@@ -138,9 +144,11 @@ def test_closures_and_several_optimizers_are_recorded(run):
     assert [tensor.name for tensor in trace.parameters] == [
         "optimizer0.0.0",
         "optimizer1.0.0",
-        "optimizer1.1.0",
+        "weight",
     ]
-    assert [step["optimizer"] for step in trace.steps] == [0, 1, 1]
+    assert [step["optimizer"] for step in trace.steps] == [0, 1, 2]
+    assert trace.has_trained()
+    assert compare(trace, trace).first is None
     assert len(trace.steps[0]["loss"]) > 1
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from trainkit.errors import CannotJudgeError, TrainkitError
 from trainkit.guards.context import Context
 from trainkit.guards.golden.file import Golden, read_golden, write_golden
 from trainkit.guards.golden.run import Run, record
 from trainkit.repo.environment import list_differences, take_fingerprint
+from trainkit.repo.trees import Tree
+from trainkit.settings import check_inside, load_table, parse
 from trainkit.trace.compare import Divergence, compare, find_not_finite
 from trainkit.trace.store import Trace
 from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict
@@ -35,6 +39,12 @@ class GoldenSettings:
     folder: str = "tests/golden"
     timeout_s: float = field(default=600.0, metadata={"min": 1})
 
+    def __post_init__(self) -> None:
+        check_inside("folder", self.folder)
+        for name in self.runs:
+            if not name.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(f"runs.{name!r}: a name is letters, digits, - and _")
+
 
 SETTINGS = GoldenSettings
 
@@ -55,11 +65,13 @@ def check(context: Context) -> Verdict:
     Elsewhere the baseline revision is recorded too, and judges; without one: `not comparable`.
     """
     settings = context.parse(GoldenSettings)
+    before = _read_baseline_settings(context)
+    removed = tuple(_find_removed(settings, before))
     if not settings.runs:
         summary = "no runs configured: [tool.trainkit.golden.runs.NAME]"
-        return Verdict(guard=context.name, status=Status.SKIPPED, summary=summary)
+        return Verdict(guard=context.name, status=Status.SKIPPED, summary=summary, findings=removed)
     environment = take_fingerprint(context.candidate)
-    judges = [_Judge(context, settings, name, run) for name, run in settings.runs.items()]
+    judges = [_Judge(context, settings, before, name) for name in settings.runs]
     outcomes = [judge.judge(environment) for judge in judges]
     return Verdict(
         guard=context.name,
@@ -67,7 +79,7 @@ def check(context: Context) -> Verdict:
         summary="; ".join(
             f"{judge.name} {outcome.summary}" for judge, outcome in zip(judges, outcomes, strict=True)
         ),
-        findings=tuple(finding for outcome in outcomes for finding in outcome.findings),
+        findings=(*(finding for outcome in outcomes for finding in outcome.findings), *removed),
         measurements=tuple(
             Measurement(name=f"{judge.name}: recorded steps", value=judge.num_steps, unit="steps")
             for judge in judges
@@ -80,21 +92,48 @@ def _worst(statuses: Iterable[Status]) -> Status:
     return next(status for status in _WORST_FIRST if status in seen)
 
 
+def _read_baseline_settings(context: Context) -> GoldenSettings:
+    """Give what the baseline itself guards; nothing when it has no settings that are read today."""
+    if context.baseline is None:
+        return GoldenSettings()
+    try:
+        table = load_table(context.baseline.path).get(context.name, {})
+        return parse(GoldenSettings, table, where=f"tool.trainkit.{context.name}")
+    except (TrainkitError, AttributeError):  # of an older version, or no table at all
+        return GoldenSettings()
+
+
+def _find_counterpart(name: str, run: Run, before: GoldenSettings) -> str:
+    """Name the baseline's run that this one is: of the same name, or of the same commands."""
+    if name in before.runs:
+        return name
+    return next((other for other, old in before.runs.items() if old.commands == run.commands), "")
+
+
+def _find_removed(settings: GoldenSettings, before: GoldenSettings) -> Iterator[Finding]:
+    kept = {_find_counterpart(name, run, before) for name, run in settings.runs.items()}
+    for name in before.runs.keys() - kept:
+        message = f"the baseline's run '{name}' is gone: its training is not guarded any more"
+        yield Finding(rule="golden-run-removed", message=message, severity=Severity.WARNING)
+
+
 class _Judge:
     """One run with all that its verdict depends on."""
 
-    def __init__(self, context: Context, settings: GoldenSettings, name: str, run: Run) -> None:
+    def __init__(self, context: Context, settings: GoldenSettings, before: GoldenSettings, name: str) -> None:
         self.context = context
         self.name = name
         self.num_steps = 0
-        self._run = run
+        self._run = settings.runs[name]
         self._timeout_s = settings.timeout_s
         self._path = Path(settings.folder) / f"{name}.jsonl"
+        counterpart = _find_counterpart(name, self._run, before) or name
+        self._path_before = Path(before.folder) / f"{counterpart}.jsonl"
 
     def judge(self, environment: dict[str, str]) -> _Outcome:
         """Record the candidate and compare it with what can be compared here."""
         self.context.progress(f"{self.name}: training")
-        traces = record(self.context.candidate, self._run, timeout_s=self._timeout_s)
+        traces = self._record(self.context.candidate)
         self.num_steps = sum(len(trace.steps) for trace in traces)
         actual = Golden(environment, list(self._run.commands), traces)
         vacuous = _explain_vacuous(traces)
@@ -121,13 +160,18 @@ class _Judge:
         outcome = self._compare(
             golden.traces, actual.traces, against=f"the golden {self._path}", hint=_UPDATE
         )
-        if outcome.status is Status.DIVERGED and self.context.writable:
-            self._write_beside(actual)
+        if outcome.status is Status.DIVERGED:
+            outcome = self._find_unstable(self.context.candidate, actual.traces) or outcome
+            if self.context.writable:
+                self._write_beside(actual)
         return replace(outcome, findings=outcome.findings + self._find_rebaselined(golden))
 
     def _judge_missing(self, actual: Golden) -> _Outcome:
         message, hint = f"has no golden {self._path}", "trainkit golden writes it; look at it and commit it"
         if self.context.writable:
+            unstable = self._find_unstable(self.context.candidate, actual.traces)
+            if unstable:
+                return unstable
             write_golden(self.context.root / self._path, actual)
             message, hint = (
                 f"had no golden: {self._path} has been written",
@@ -146,25 +190,37 @@ class _Judge:
         if baseline is None:
             return _Outcome(Status.NOT_COMPARABLE, "is not comparable with its golden here", (note,))
         self.context.progress(f"{self.name}: training the baseline")
-        expected = record(baseline, self._run, timeout_s=self._timeout_s)
+        expected = self._record(baseline)
         outcome = self._compare(expected, actual.traces, against=f"the baseline {baseline.revision}")
         if outcome.status is Status.DIVERGED:
-            self.context.progress(f"{self.name}: training the baseline again")
-            again = record(baseline, self._run, timeout_s=self._timeout_s)
-            control = self._compare(expected, again, against="another run of the same revision")
-            if control.status is Status.DIVERGED:
-                outcome = _Outcome(Status.UNSTABLE, f"the baseline {control.summary}", control.findings)
+            outcome = self._find_unstable(baseline, expected) or outcome
         return replace(outcome, findings=(*outcome.findings, note))
 
     def _update(self, actual: Golden) -> _Outcome:
         target = self.context.root / self._path
-        if target.exists():
+        with suppress(CannotJudgeError):  # a missing or damaged one is written anew
             before = read_golden(target)
             same = before.commands == actual.commands and before.environment == actual.environment
             if same and self._compare(before.traces, actual.traces, against="").status is Status.IDENTICAL:
                 return _Outcome(Status.IDENTICAL, f"{self._path} is up to date")
+        unstable = self._find_unstable(self.context.candidate, actual.traces)
+        if unstable:
+            return unstable
         write_golden(target, actual)
         return _Outcome(Status.PASSED, f"{self._path} has been written: commit it")
+
+    def _record(self, tree: Tree) -> list[Trace]:
+        return record(tree, self._run, timeout_s=self._timeout_s)
+
+    def _find_unstable(self, tree: Tree, traces: list[Trace]) -> _Outcome | None:
+        """Train once more: what differs from itself is nobody's fault, and no expectation."""
+        self.context.progress(f"{self.name}: training the {tree.side} again")
+        control = self._compare(traces, self._record(tree), against=f"another run of the {tree.side}")
+        if control.status is Status.IDENTICAL:
+            return None
+        summary = f"is unstable, the {tree.side} differs from itself: {control.summary}"
+        findings = tuple(replace(finding, rule="golden-unstable", hint="") for finding in control.findings)
+        return _Outcome(Status.UNSTABLE, summary, findings)
 
     def _write_beside(self, actual: Golden) -> None:
         """Keep the actual run beside the golden, in a folder that git is told to ignore."""
@@ -175,9 +231,9 @@ class _Judge:
     def _find_rebaselined(self, golden: Golden) -> tuple[Finding, ...]:
         """Say so when the candidate brings another golden than the baseline has: its training changed."""
         baseline = self.context.baseline
-        if baseline is None or not (baseline.path / self._path).exists():
+        if baseline is None or not (baseline.path / self._path_before).exists():
             return ()
-        before = read_golden(baseline.path / self._path)
+        before = read_golden(baseline.path / self._path_before)
         outcome = self._compare(before.traces, golden.traces, against="the golden of the baseline")
         if outcome.status is Status.IDENTICAL:
             return ()
@@ -192,7 +248,7 @@ class _Judge:
             return _Outcome(Status.DIVERGED, summary, (self._find("golden-diverged", summary, hint=hint),))
         comparisons = [compare(left, right) for left, right in zip(expected, actual, strict=True)]
         notes = tuple(
-            self._find("golden-renamed", note, severity=Severity.NOTE) for note in comparisons[0].notes
+            self._find("golden-noted", note, severity=Severity.NOTE) for note in comparisons[0].notes
         )
         for number, comparison in enumerate(comparisons):
             if comparison.first:

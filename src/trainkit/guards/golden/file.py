@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainkit.errors import CannotJudgeError
+from trainkit.errors import CannotJudgeError, UsageError
 from trainkit.trace.store import Trace, parse_trace
 
 
@@ -28,8 +28,8 @@ def read_golden(path: Path) -> Golden:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         header = json.loads(lines[0])
-        environment, commands = header["environment"], header["commands"]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
+        environment, commands = dict(header["environment"]), list(header["commands"])
+    except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
         message = f"{path.name} has no header ({error!r}); write it anew: trainkit golden --update"
         raise CannotJudgeError("golden-damaged", message) from error
     starts = [number for number, line in enumerate(lines) if line.startswith('{"event":"trace"')]
@@ -41,10 +41,17 @@ def read_golden(path: Path) -> Golden:
 
 
 def write_golden(path: Path, golden: Golden) -> None:
-    """Write a golden, making its folder; an old one is replaced whole or not at all."""
+    """Write a golden, making its folder; an old one is replaced whole or not at all.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
     header = json.dumps({"environment": golden.environment, "commands": golden.commands})
     lines = [header, *(line for trace in golden.traces for line in trace.lines)]
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".writing")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError("output-not-writable", f"the golden {path}: {error.strerror}") from error

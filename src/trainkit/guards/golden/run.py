@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shlex
-import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainkit import trace
 from trainkit.errors import CannotJudgeError
 from trainkit.repo.process import run_in_tree
-from trainkit.repo.trees import Tree
+from trainkit.repo.trees import Tree, copy_tree
 from trainkit.trace.store import Trace, read_traces
 
 _PRELOAD = Path(trace.__file__).with_name("preload.py")
@@ -26,24 +26,38 @@ class Run:
 
     commands: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        if not self.commands:
+            raise ValueError("commands = []: a run needs at least one")
+        for command in self.commands:
+            try:
+                words = shlex.split(command)
+            except ValueError as error:
+                raise ValueError(f"commands: {command!r}: {error}") from error
+            if not words:
+                raise ValueError("commands: an empty command")
+
 
 def record(tree: Tree, run: Run, *, timeout_s: float) -> list[Trace]:
-    """Run the commands in `tree` and give the traces of their processes, in order.
+    """Run the commands in a copy of `tree` and give the traces of their processes, in order.
+
+    A copy, because what a training leaves behind must not reach the next one.
 
     Raises:
         CannotJudgeError: a command failed, or took no optimizer step.
     """
     traces: list[Trace] = []
-    with tempfile.TemporaryDirectory(prefix="trainkit-run-") as name:
-        folder = Path(name)
+    with copy_tree(tree) as copy:
+        folder = copy.scratch
         (folder / "run").mkdir()
         for number, command in enumerate(run.commands):
             recorded = folder / f"trace-{number}"
             recorded.mkdir()
-            line = command.replace("{run}", str(folder / "run")).replace("{root}", str(tree.origin))
+            places = {"{run}": str(folder / "run"), "{root}": str(tree.origin)}
             done = run_in_tree(
-                tree,
-                shlex.split(line),
+                copy,
+                [_fill(word, places) for word in shlex.split(command)],
+                shown=command,
                 timeout_s=timeout_s,
                 environment={"TRAINKIT_TRACE": str(recorded)},
                 preload=_PRELOAD,
@@ -57,3 +71,9 @@ def record(tree: Tree, run: Run, *, timeout_s: float) -> list[Trace]:
                 raise CannotJudgeError("nothing-recorded", message)
             traces += found
     return traces
+
+
+def _fill(word: str, places: Mapping[str, str]) -> str:
+    for name, path in places.items():
+        word = word.replace(name, path)
+    return word

@@ -43,7 +43,7 @@ def check(context: Context) -> Verdict:
     measurements: list[Measurement] = []
     for name, target in settings.targets.items():
         context.progress(f"importing {name}")
-        imported = measure(context.candidate, name)
+        imported = measure(context.candidate, name, prove=context.baseline is not None)
         before = _measure_baseline(context.baseline, name)
         findings += _find_in_target(context.candidate.path, target, imported)
         findings += _find_new_packages(context.candidate.path, imported, before)
@@ -65,7 +65,7 @@ def check(context: Context) -> Verdict:
 
 def _measure_baseline(tree: Tree | None, name: str) -> Imported | None:
     try:
-        return measure(tree, name) if tree else None
+        return measure(tree, name, prove=True) if tree else None
     except CannotJudgeError as error:
         if error.slug != "import-failed":
             raise

@@ -12,6 +12,7 @@ from trainkit.errors import CannotJudgeError
 from trainkit.repo.process import WITHOUT_COVERAGE, run_in_tree
 from trainkit.repo.trees import Tree
 
+_TIMEOUT_S = 300.0
 _PROBE = Path(__file__).with_name("probe.py")
 
 
@@ -45,16 +46,18 @@ class Imported:
         return links
 
 
-def measure(tree: Tree, target: str, *, num_timed: int = 3, timeout_s: float = 300.0) -> Imported:
+def measure(tree: Tree, target: str, *, prove: bool, num_timed: int = 3) -> Imported:
     """Import `target` once with witnesses (which also warms .pyc files), then `num_timed` times for time.
+
+    `prove` asks that the project's own sources are loaded: where two revisions are compared.
 
     Raises:
         CannotJudgeError: the import failed, or did not use the tree's own sources.
     """
-    first = _import_once(tree, target, "witnessed", timeout_s)
+    first = _import_once(tree, target, "witnessed", prove)
     files = dict(first["modules"])  # sys.modules has them in the order they were finished
     asked = [name for name in first["importers"] if name in files]
-    timed = [_import_once(tree, target, "bare", timeout_s)["cpu_s"] for _ in range(num_timed)]
+    timed = [_import_once(tree, target, "bare", prove)["cpu_s"] for _ in range(num_timed)]
     return Imported(
         target=target,
         modules={name: files[name] for name in dict.fromkeys([*asked, *files])},
@@ -63,13 +66,18 @@ def measure(tree: Tree, target: str, *, num_timed: int = 3, timeout_s: float = 3
     )
 
 
-def _import_once(tree: Tree, target: str, mode: str, timeout_s: float) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="trainkit-imports-") as folder:
+def _import_once(tree: Tree, target: str, mode: str, prove: bool) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="imports-", dir=tree.scratch) as folder:
         output = Path(folder) / "imported.json"
         code = _PROBE.read_text(encoding="utf-8")
         command = ["python", "-c", code, target, str(output), mode]
         done = run_in_tree(
-            tree, command, shown=f"import {target}", timeout_s=timeout_s, environment=WITHOUT_COVERAGE
+            tree,
+            command,
+            shown=f"import {target}",
+            timeout_s=_TIMEOUT_S,
+            environment=WITHOUT_COVERAGE,
+            prove=prove,
         )
         if done.returncode:
             message = f"import {target} fails on the {tree.side} side"
