@@ -31,13 +31,19 @@ def main(arguments: list[str] | None = None) -> int:
         print("trainkit: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has seen enough
-        import os
-
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_output()
         return 0
     except OSError as error:  # a full disk, a folder that is gone: the message of the system says it
         print(f"trainkit: error: system-error: {error}", file=sys.stderr)
+        _abandon_output()
         return 3
+
+
+def _abandon_output() -> None:
+    """Keep what is still buffered from failing once more when Python ends."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _dispatch(argv: list[str]) -> int:
