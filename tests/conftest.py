@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -101,8 +102,21 @@ def make_project(tmp_path):
 
 @pytest.fixture(scope="session")
 def golden_project(tmp_path_factory) -> Project:
-    """The project of tests/assets/tiny with its golden, committed; only to be copied."""
-    project = Project(tmp_path_factory.mktemp("tiny") / "project")
+    """The project of tests/assets/tiny with its golden, committed; only to be copied.
+
+    Made once for all processes of a test run.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    project = Project(shared / "tiny-with-golden")
+    with (shared / "tiny.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (project.path / "tests/golden/regression.jsonl").exists():
+            _make_golden_project(project)
+    return project
+
+
+def _make_golden_project(project: Project) -> None:
     shutil.copytree(ASSETS / "tiny", project.path, ignore=shutil.ignore_patterns("__pycache__"))
     project.write(".gitignore", "__pycache__/\n")
     project.git("init", "--quiet")
@@ -110,7 +124,6 @@ def golden_project(tmp_path_factory) -> Project:
     done = project.trainkit("golden", "--update", **UNCOVERED)
     assert done.returncode == 0, done.stdout + done.stderr
     project.commit("golden")
-    return project
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_same_seed_same_bits(tiny_config):
     assert states[0]["model"] != states[2]["model"]
 
 
-def test_resume_in_new_processes_is_bitwise_equal(text_file, tmp_path):
+def test_resume_in_new_processes_is_bitwise_equal(text_file, tmp_path, uncovered):
     """Two epochs at once, and one, then one more in another process: the same bits and metrics."""
     common = [
         *("model.num_layers=1", "model.num_heads=2", "model.model_dim=16", "trainer.device=cpu"),
@@ -95,7 +95,9 @@ def test_resume_in_new_processes_is_bitwise_equal(text_file, tmp_path):
     ):
         code = "import sys; from trainkit.cli.train import run; sys.exit(run(sys.argv[1:]))"
         command = [sys.executable, "-c", code, *common, *extra]
-        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        subprocess.run(
+            command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1", **uncovered}
+        )
     straight, halves = tmp_path / "straight", tmp_path / "halves"
 
     assert read_state(straight / "last.ckpt") == read_state(halves / "last.ckpt")

@@ -4,7 +4,8 @@ import pytest
 
 from trainkit.errors import ConfigError
 from trainkit.gate import judge
-from trainkit.guards.bench import BenchSettings, _judge
+from trainkit.guards.bench import BenchSettings, _judge, _share_benchmarks
+from trainkit.repo.trees import open_trees
 from trainkit.verdict import Severity, Status
 
 BENCHMARK = """
@@ -88,8 +89,12 @@ def test_a_linked_folder_of_the_baseline_is_replaced(make_project):
     project.commit("a link")
     (project.path / "benchmarks").unlink()
     project.write("benchmarks/test_work.py", BENCHMARK)
+    with open_trees(project.path, "HEAD") as (candidate, baseline):
+        _share_benchmarks(candidate, baseline, "benchmarks")
 
-    assert judge(project.path, ["bench"], base="HEAD").verdicts[0].status is Status.PASSED
+        assert (baseline.path / "benchmarks/test_work.py").read_text() == BENCHMARK
+        assert (baseline.path / "other/test_x.py").exists()
+        assert not (baseline.path / "benchmarks").is_symlink()
 
 
 def test_no_benchmarks_are_skipped(make_project):
