@@ -52,12 +52,10 @@ def check(context: Context) -> Verdict:
     else:
         _share_benchmarks(candidate, baseline, settings.folder)
         _run_in_order(context, settings, [baseline, candidate, candidate, baseline], times)
-        suspects = [
-            finding.message.partition(" takes ")[0] for finding in _judge_all(times, settings, Severity.ERROR)
-        ]
+        suspects = [name for name in times.names() if _is_slower(*times.of(name), settings)]
         if suspects:  # once more, the other way round: a burst of other work has passed by then
             _run_in_order(context, settings, [candidate, baseline, baseline, candidate], times, suspects)
-    findings = _judge_all(times, settings)
+    findings = [finding for name in times.names() for finding in _judge(name, *times.of(name), settings)]
     measurements = [_measure(name, *times.of(name)) for name in times.names()]
     return Verdict(
         guard=context.name,
@@ -90,11 +88,6 @@ def _run_in_order(
     for number, tree in enumerate(order, start=1):
         context.progress(f"{'again: ' if only else ''}run {number} of {len(order)}, {tree.side}")
         times.runs[tree.side].append(_run_benchmarks(tree, settings, only))
-
-
-def _judge_all(times: _Times, settings: BenchSettings, severity: Severity | None = None) -> list[Finding]:
-    findings = [finding for name in times.names() for finding in _judge(name, *times.of(name), settings)]
-    return [finding for finding in findings if severity in {None, finding.severity}]
 
 
 def _share_benchmarks(candidate: Tree, baseline: Tree, folder: str) -> None:
@@ -143,7 +136,7 @@ def _judge(name: str, old: list[float], new: list[float], settings: BenchSetting
     file = name.partition("::")[0]
     limit = 1 + settings.margin
     values: dict[str, Any] = {"file": file, "expected": _show(old), "actual": _show(new)}
-    if min(new) > limit * max(old):
+    if _is_slower(old, new, settings):
         message = f"{name} takes {min(new) / min(old):.2f} times as long as at the baseline"
         yield Finding(rule="bench-slower", message=message, **values)
     elif max(new) > limit * min(old):
@@ -151,6 +144,10 @@ def _judge(name: str, old: list[float], new: list[float], settings: BenchSetting
             f"{name}: inconclusive, the runs of one revision differ too much ({_show(old)}; {_show(new)})"
         )
         yield Finding(rule="bench-inconclusive", message=message, severity=Severity.NOTE, **values)
+
+
+def _is_slower(old: list[float], new: list[float], settings: BenchSettings) -> bool:
+    return bool(old) and min(new) > (1 + settings.margin) * max(old)
 
 
 def _summarize(measurements: list[Measurement], findings: list[Finding]) -> str:
