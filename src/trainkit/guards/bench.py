@@ -19,7 +19,7 @@ from typing import Any
 from trainkit.errors import CannotJudgeError
 from trainkit.guards.context import Context
 from trainkit.repo.process import run_in_tree
-from trainkit.repo.trees import Tree
+from trainkit.repo.trees import Tree, copy_tree
 from trainkit.settings import check_inside
 from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict, status_of
 
@@ -50,11 +50,12 @@ def check(context: Context) -> Verdict:
     if baseline is None:
         _run_in_order(context, settings, [candidate], times)
     else:
-        _share_benchmarks(candidate, baseline, settings.folder)
-        _run_in_order(context, settings, [baseline, candidate, candidate, baseline], times)
-        suspects = [name for name in times.names() if _is_slower(*times.of(name), settings)]
-        if suspects:  # once more, the other way round: a burst of other work has passed by then
-            _run_in_order(context, settings, [candidate, baseline, baseline, candidate], times, suspects)
+        with copy_tree(baseline) as copy:
+            _share_benchmarks(candidate, copy, settings.folder)
+            _run_in_order(context, settings, [copy, candidate, candidate, copy], times)
+            suspects = [name for name in times.names() if _is_slower(*times.of(name), settings)]
+            if suspects:  # once more, the other way round: a burst of other work has passed by then
+                _run_in_order(context, settings, [candidate, copy, copy, candidate], times, suspects)
     findings = [finding for name in times.names() for finding in _judge(name, *times.of(name), settings)]
     measurements = [_measure(name, *times.of(name)) for name in times.names()]
     return Verdict(
