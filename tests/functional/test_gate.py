@@ -62,7 +62,6 @@ def test_a_refactor_that_changes_no_number_passes(tiny, judge):
     tiny.edit("src/tiny/model.py", "self.hidden", "self.first")
     tiny.edit("train.py", "    state = {", "    to_save = {")
     tiny.edit("train.py", "torch.save(state,", "torch.save(to_save,")
-    tiny.edit("train.py", "net.load_state_dict", "net.load_state_dict")
     tiny.write("notes.txt", "untracked")
     before = tiny.state()
 

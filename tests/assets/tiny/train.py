@@ -1,4 +1,4 @@
-"""Train, validate, save; --resume goes on from the checkpoint."""
+"""Train, validate, save."""
 
 import argparse
 
@@ -12,7 +12,6 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--resume", action="store_true")
     options = parser.parse_args()
     torch.manual_seed(3)
     x = torch.randn(40, 4)
@@ -20,13 +19,7 @@ def main() -> None:
     training, validation = TensorDataset(x[:32], y[:32]), TensorDataset(x[32:], y[32:])
     net = Net()
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2, weight_decay=0.1)
-    first = 0
-    if options.resume:
-        state = torch.load(options.checkpoint)
-        net.load_state_dict(state["net"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["epoch"]
-    for epoch in range(first, options.epochs):
+    for epoch in range(options.epochs):
         torch.manual_seed(100 + epoch)
         net.train()
         for inputs, targets in DataLoader(training, batch_size=8, shuffle=True):
