@@ -59,17 +59,27 @@ class CannotJudgeError(TrainkitError):
 def suggest(name: str, known: Iterable[str]) -> str:
     """Give "; did you mean 'x'?" for the nearest known name, or the list of what is known.
 
-    For a dotted name the whole and the last part are tried, so that `max_epoch` finds
-    `trainer.max_epochs`.
+    For a dotted name the keys of its own section come first, then the whole and the last part among
+    all, so that `max_epoch` finds `trainer.max_epochs`.
     """
     import difflib  # late: 4 ms that only a mistake has to pay
 
     candidates = list(known)
+    section, _, leaf_name = name.rpartition(".")
+    siblings = [candidate for candidate in candidates if section and candidate.startswith(f"{section}.")]
+    if siblings:
+        leaves = {sibling.removeprefix(f"{section}."): sibling for sibling in siblings}
+        near = difflib.get_close_matches(leaf_name, leaves, n=1, cutoff=0.6)
+        return _advise([leaves[leaf] for leaf in near], siblings)
     by_leaf = {candidate.rpartition(".")[2]: candidate for candidate in reversed(candidates)}
     close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)
     if not close:
         leaf = difflib.get_close_matches(name.rpartition(".")[2], by_leaf, n=1, cutoff=0.7)
         close = [by_leaf[leaf[0]]] if leaf else []
+    return _advise(close, candidates)
+
+
+def _advise(close: list[str], known: list[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
-    return f"; known: {', '.join(candidates)}" if candidates else ""
+    return f"; known: {', '.join(known)}" if known else ""

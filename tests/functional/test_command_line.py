@@ -81,7 +81,12 @@ BAD_INPUTS = [
         2,
         r"unknown-revision: no commit 'v9' in this clone; give another --base",
     ),
-    (["gate"], None, 2, r"unknown-revision: this is the first commit, with no previous one; give a --base"),
+    (
+        ["gate"],
+        None,
+        2,
+        r"unknown-revision: this is the first commit: commit a change, or leave one uncommitted",
+    ),
     (["gate", "--base", ""], None, 2, r"unknown-revision: no commit '' in this clone; give another --base"),
     (
         ["imports"],

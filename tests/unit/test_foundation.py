@@ -144,6 +144,7 @@ def test_the_nearest_name_is_suggested():
 
     assert suggest("trainer.max_epoch", known) == "; did you mean 'trainer.max_epochs'?"
     assert suggest("max_epoch", known) == "; did you mean 'trainer.max_epochs'?"
+    assert suggest("trainer.lr", known) == "; known: trainer.max_epochs, trainer.device"
     assert suggest("zzz", ["a", "b"]) == "; known: a, b"
     assert suggest("zzz", []) == ""
 

@@ -16,6 +16,7 @@ from trainkit.report.text import render_text
 from trainkit.settings import load_table
 from trainkit.verdict import exit_status
 
+_EVIDENCE = 6  # lines of it that are shown; the rest is in report.json
 _OUTCOMES = {0: "passed", 1: "FAILED", 3: "could not judge"}
 
 
@@ -43,7 +44,7 @@ def run(argv: list[str]) -> int:
     _write_reports(folder, judgement)
     status = exit_status(judgement.verdicts)
     print(f"candidate  {judgement.candidate}\nbaseline   {judgement.baseline}\n")
-    print(render_text(judgement.verdicts, **text_options()))  # type: ignore[arg-type]
+    print(render_text(judgement.verdicts, max_evidence=_EVIDENCE, **text_options()))  # type: ignore[arg-type]
     print(f"\ngate: {_OUTCOMES[status]}    report: {_shorten(folder / 'report.json')}")
     return status
 

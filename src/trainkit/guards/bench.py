@@ -18,7 +18,7 @@ from typing import Any
 
 from trainkit.errors import CannotJudgeError
 from trainkit.guards.context import Context
-from trainkit.repo.process import run_in_tree
+from trainkit.repo.process import Completed, run_in_tree
 from trainkit.repo.trees import Tree, copy_tree
 from trainkit.settings import check_inside
 from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict, status_of
@@ -115,9 +115,15 @@ def _run_benchmarks(tree: Tree, settings: BenchSettings, only: Sequence[str]) ->
             or (done.returncode and tree.side == "candidate")
         ):
             message = f"{shown} fails on the {tree.side} side"
-            raise CannotJudgeError("bench-failed", message, evidence=done.last_words())
+            raise CannotJudgeError("bench-failed", message, evidence=_explain(done))
         rows = json.loads(output.read_text() or "{}").get("benchmarks", [])
     return {row["fullname"]: row["stats"]["min"] for row in rows}
+
+
+def _explain(done: Completed) -> tuple[str, ...]:
+    """Give pytest's own words about what is wrong, without the warnings around them."""
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("E  ", "ERROR", "FAILED"))]
+    return tuple(lines[-12:]) or done.last_words()
 
 
 def _measure(name: str, old: list[float], new: list[float]) -> Measurement:

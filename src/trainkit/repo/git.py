@@ -76,5 +76,7 @@ def default_base(folder: Path) -> str:
         return "HEAD"
     shallow = git(folder, "rev-parse", "--is-shallow-repository") == "true"
     if not shallow and git(folder, "rev-list", "--count", "HEAD") == "1":
-        raise UsageError("unknown-revision", "this is the first commit, with no previous one; give a --base")
+        raise UsageError(
+            "unknown-revision", "this is the first commit: commit a change, or leave one uncommitted"
+        )
     return "HEAD~1"

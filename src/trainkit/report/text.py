@@ -14,16 +14,17 @@ _COLORS = {
     Status.FAILED: "31",
     Status.SKIPPED: "2",
 }
-_EVIDENCE = 6  # lines of it that are shown; the rest is in report.json
 
 
-def render_text(verdicts: Sequence[Verdict], *, width: int = 100, color: bool = False) -> str:
+def render_text(
+    verdicts: Sequence[Verdict], *, width: int = 100, color: bool = False, max_evidence: int = 1000
+) -> str:
     """Give the table and, below it, the findings of every guard, errors first."""
     lines = list(_render_table(verdicts, width, color))
     for verdict in verdicts:
         ordered = sorted(verdict.findings, key=lambda finding: list(Severity).index(finding.severity))
         for finding in ordered:
-            lines += ["", *map(make_printable, _render_finding(verdict.guard, finding, width))]
+            lines += ["", *map(make_printable, _render_finding(verdict.guard, finding, width, max_evidence))]
     return "\n".join(lines)
 
 
@@ -46,7 +47,7 @@ def _render_table(verdicts: Sequence[Verdict], width: int, color: bool) -> Itera
             yield " " * (indent - 1) + line
 
 
-def _render_finding(guard: str, finding: Finding, width: int) -> Iterator[str]:
+def _render_finding(guard: str, finding: Finding, width: int, max_evidence: int) -> Iterator[str]:
     place = (
         f"{finding.file}:{finding.line}: " if finding.line else f"{finding.file}: " if finding.file else ""
     )
@@ -55,9 +56,9 @@ def _render_finding(guard: str, finding: Finding, width: int) -> Iterator[str]:
     if finding.expected or finding.actual:
         yield f"    expected  {finding.expected}"
         yield f"    actual    {finding.actual}"
-    for line in finding.evidence[:_EVIDENCE]:
+    for line in finding.evidence[:max_evidence]:
         yield f"    - {line}"
-    if len(finding.evidence) > _EVIDENCE:
-        yield f"    - and {len(finding.evidence) - _EVIDENCE} more in report.json"
+    if len(finding.evidence) > max_evidence:
+        yield f"    - and {len(finding.evidence) - max_evidence} more in report.json"
     if finding.hint:
         yield f"    hint: {finding.hint}"

@@ -25,7 +25,7 @@ _PHASES = {
     "rng": "rng",
 }
 _MEANING = {
-    "saved": "the tensors given to torch.save",
+    "saved": "what torch.save was given",
     "evaluated": "what an evaluation computed",
     "loaded": "the batch from the data loader",
     "batch": "the batch given to the model",
@@ -305,6 +305,8 @@ def _first_item(left: Any, right: Any) -> tuple[str, str, str]:
     if isinstance(left, list) and len(left) == len(right) > 1 and isinstance(left[0], str):
         index = next(i for i, (a, b) in enumerate(zip(left, right, strict=True)) if a != b)
         return f" of micro_step {index + 1}", _show([left[index]]), _show([right[index]])
+    if isinstance(left, list) and len(left) != len(right) and all(isinstance(x, str) for x in left + right):
+        return ", how many", str(len(left)), str(len(right))
     return "", _show(left), _show(right)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .digest import NAME, describe, digest_tensor, digest_unordered, digest_values
+from .digest import NAME, chain_digests, describe, digest_tensor, digest_unordered, digest_values
 
 FORMAT = 1
 # Arguments of torch's optimizers that choose an implementation, not a result.
@@ -357,7 +357,7 @@ class Recorder:
 
 def _chain(chained: tuple[int, str], digest: str) -> tuple[int, str]:
     """Fold one more digest into (count, digest), which keeps a long evaluation short."""
-    return chained[0] + 1, digest_values(chained[1], digest)
+    return chained[0] + 1, chain_digests(chained[1], digest)
 
 
 def _digest_gradient(parameter: Any) -> str:

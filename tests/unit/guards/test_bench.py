@@ -92,6 +92,7 @@ def test_a_benchmark_that_breaks_is_no_verdict(make_project):
     verdict = judge(project.path, ["bench"], base="HEAD").verdicts[0]
 
     assert (verdict.status, verdict.findings[0].rule) == (Status.ERROR, "bench-failed")
+    assert "cannot import name 'work'" in " ".join(verdict.findings[0].evidence)
 
 
 @pytest.mark.parametrize("folder", ["/", "..", ".", "", "a/../../b"])

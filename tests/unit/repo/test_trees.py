@@ -183,7 +183,9 @@ def test_without_a_previous_revision_there_is_no_default_base(tmp_path, make_pro
 
     with pytest.raises(UsageError, match="there is no commit yet"):
         default_base(tmp_path / "empty")
-    with pytest.raises(UsageError, match="this is the first commit, with no previous one; give a --base"):
+    with pytest.raises(
+        UsageError, match="this is the first commit: commit a change, or leave one uncommitted"
+    ):
         default_base(make_project({"a.py": ""}).path)
 
 

@@ -63,7 +63,7 @@ golden note [golden-noted] lm a is now b"""
 
 def test_the_text_report():
     """A table, then the findings, errors first, wrapped to the terminal."""
-    assert render_text(VERDICTS[:3], width=80) == TEXT
+    assert render_text(VERDICTS[:3], width=80, max_evidence=6) == TEXT
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_equal_traces_are_identical(trace):
     ("key", "value", "place"),
     [
         ("evaluated", [1, "e"], "step 2, eval: what an evaluation computed"),
-        ("saved", [1, "c"], "step 2, save: the tensors given to torch.save"),
+        ("saved", [1, "c"], "step 2, save: what torch.save was given"),
         ("buffers", ["other"], "step 2, forward: buffers of norm.mean float32[2] (1 of 1 differ)"),
         ("loss", [(0.75).hex(), (9.0).hex()], "step 2, loss: loss of micro_step 2"),
         (
@@ -112,7 +112,7 @@ def test_other_data_is_a_note_until_a_number_differs(trace, key, value, place):
     [
         ("values", ["v0", "other"], "optimizer: final value of head.bias float32[2] (1 of 2 differ)"),
         ("buffers", ["other"], "forward: buffers of norm.mean float32[2] (1 of 1 differ)"),
-        ("saved", [2, "d"], "save: the tensors given to torch.save"),
+        ("saved", [2, "d"], "save: what torch.save was given"),
         ("evaluated", [4, "other"], "eval: what an evaluation computed"),
         ("rng", {"torch": "z"}, "rng: state of the random generator"),
     ],
@@ -158,6 +158,17 @@ def test_what_differs_later_in_the_step_is_told_too(trace):
         "gradients of head.weight float32[2,3] (2 of 2 differ)",
         "state of the random generator",
     ]
+
+
+def test_another_number_of_forward_passes_is_told_as_a_number(trace):
+    """A validation that trains, because eval() is missing, gives the model more batches."""
+    actual = copy.deepcopy(trace)
+    actual.steps[1] |= {"batch": ["b2a", "b2b", "b2c"], "rng": {"torch": "z"}}
+
+    first = compare(trace, actual).first
+
+    assert first.describe() == "step 2, data: the batch given to the model, how many"
+    assert (first.expected, first.actual) == ("2", "3")
 
 
 def test_a_hyper_parameter_is_named_with_both_values(trace):

@@ -8,9 +8,9 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from trainkit.trace.digest import describe, digest_tensor, digest_unordered, digest_values
+from trainkit.trace.digest import chain_digests, describe, digest_tensor, digest_unordered, digest_values
 
-FLOATS = st.lists(st.floats(width=32, allow_nan=False), min_size=2, max_size=12)
+FLOATS = st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=2, max_size=12)
 
 
 @given(FLOATS, st.randoms(use_true_random=False))
@@ -109,6 +109,14 @@ def test_nested_values_are_digested_by_value():
     assert digest_values(1) != digest_values(1.0)
 
 
+def test_a_chain_depends_on_each_digest_and_on_their_order():
+    """A long evaluation is one digest that any of its parts changes."""
+    assert (
+        len({chain_digests("a", "b"), chain_digests("b", "a"), chain_digests("a", "c"), chain_digests("a")})
+        == 4
+    )
+
+
 def test_what_is_saved_is_digested_without_names_and_order():
     """A checkpoint with renamed keys, another order and another note holds the same tensors."""
     a, b = torch.arange(3), torch.ones(2)
@@ -118,3 +126,4 @@ def test_what_is_saved_is_digested_without_names_and_order():
     )
     assert digest_unordered([a, b]) != digest_unordered([a, a])
     assert digest_unordered([a, b]) != digest_unordered([a])
+    assert digest_unordered({"a": a, "last_epoch": 3}) != digest_unordered({"a": a, "last_epoch": 1})

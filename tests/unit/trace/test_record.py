@@ -101,6 +101,28 @@ def test_two_recordings_are_equal(run):
     assert traces[0].lines == traces[1].lines
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        (
+            "net(data.tensors[0])\nimport",
+            "net(-data.tensors[0])\nimport",
+            "eval: what an evaluation computed",
+        ),
+        ('"net": net.state_dict()', '"net": optimizer.state_dict()', "save: what torch.save was given"),
+        ("import io", "net[0].bias.data.zero_(); import io", "save: what torch.save was given"),
+    ],
+    ids=["evaluation", "checkpoint", "weights changed after training"],
+)
+def test_what_happens_after_training_is_seen(run, old, new, place):
+    """Evaluations, checkpoints and the weights left behind are results too."""
+    assert old in TRAINING
+    (before,) = read_traces(run(TRAINING, name="before")[1])
+    (after,) = read_traces(run(TRAINING.replace(old, new), name="after")[1])
+
+    assert compare(before, after).first.describe() == f"after the last step, {place}"
+
+
 def test_unseeded_programs_repeat(run):
     """Python's, NumPy's and torch's generators are seeded for a program that does not seed them."""
     source = "import random, torch, numpy\nprint(random.random(), numpy.random.rand(), torch.rand(1).item())"

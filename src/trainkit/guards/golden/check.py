@@ -247,12 +247,16 @@ class _Judge:
             summary = f"diverged: {len(actual)} recorded processes, {len(expected)} in {against}"
             return _Outcome(Status.DIVERGED, summary, (self._find("golden-diverged", summary, hint=hint),))
         comparisons = [compare(left, right) for left, right in zip(expected, actual, strict=True)]
-        notes = tuple(
-            self._find("golden-noted", note, severity=Severity.NOTE) for note in comparisons[0].notes
-        )
+        notes: tuple[Finding, ...] = ()
+        if comparisons[0].notes:
+            message = "computes the same under other names, or from data handed over otherwise"
+            evidence = comparisons[0].notes
+            notes = (self._find("golden-noted", message, severity=Severity.NOTE, evidence=evidence),)
         for number, comparison in enumerate(comparisons):
             if comparison.first:
-                place = (f"command {number + 1}, " if number else "") + comparison.first.describe()
+                place = (
+                    f"command {number + 1}, " if len(comparisons) > 1 else ""
+                ) + comparison.first.describe()
                 finding = self._find_divergence(comparison.first, f"diverged from {against} at {place}", hint)
                 return _Outcome(Status.DIVERGED, f"diverged at {place}", (finding, *notes))
         steps = sum(comparison.num_steps for comparison in comparisons)
