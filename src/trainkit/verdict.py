@@ -11,9 +11,11 @@ class Status(StrEnum):
     """The outcome of one guard; what it means for the exit status is in `exit_status`."""
 
     IDENTICAL = "identical"
+    NOTED = "identical, with notes"  # facts changed, numbers did not
     PASSED = "passed"
     DIVERGED = "diverged"
     FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"  # nothing was trained: equality would mean nothing
     UNSTABLE = "unstable"  # the baseline differs from itself: no judgement
     NOT_COMPARABLE = "not comparable"  # another environment
     ERROR = "error"  # a run broke
@@ -66,9 +68,9 @@ class Verdict:
     duration_s: float = 0.0
 
 
-_GOOD = {Status.IDENTICAL, Status.PASSED}
+_GOOD = {Status.IDENTICAL, Status.NOTED, Status.PASSED}
 _BAD = {Status.DIVERGED, Status.FAILED}
-_UNJUDGED = {Status.UNSTABLE, Status.NOT_COMPARABLE, Status.ERROR}
+_UNJUDGED = {Status.INCONCLUSIVE, Status.UNSTABLE, Status.NOT_COMPARABLE, Status.ERROR}
 
 
 def exit_status(verdicts: Iterable[Verdict]) -> int:
@@ -79,6 +81,11 @@ def exit_status(verdicts: Iterable[Verdict]) -> int:
     if statuses & _UNJUDGED or not statuses & _GOOD:
         return 3
     return 0
+
+
+def exit_status_of(status: Status) -> int:
+    """Give 0 for a good outcome, 1 for a bad one, 3 when nothing could be judged."""
+    return 0 if status in _GOOD else 1 if status in _BAD else 3
 
 
 def status_of(findings: Iterable[Finding]) -> Status:

@@ -7,6 +7,12 @@ import sys
 
 # name -> (module with `run(argv) -> int`, what it does)
 COMMANDS = {
+    "verify": ("trainkit.cli.verify", "is training bitwise identical at two revisions, and if not, where"),
+    "record": ("trainkit.cli.verify", "write the trace of a training to a file"),
+    "compare": ("trainkit.cli.verify", "compare two recorded traces"),
+    "show": ("trainkit.cli.verify", "put a recorded trace into words"),
+    "bisect": ("trainkit.cli.verify", "find the commit since which training computes other bits"),
+    "selftest": ("trainkit.cli.selftest", "plant faults and refactors; see that each is judged right"),
     "gate": ("trainkit.cli.gate", "judge this refactor: all guards, one table, one exit status"),
     "imports": ("trainkit.cli.guards", "guard what comes along when a module is imported"),
     "golden": ("trainkit.cli.guards", "guard that training is bitwise what it was"),
@@ -16,6 +22,8 @@ COMMANDS = {
     "check": ("trainkit.cli.check", "compose and validate a configuration, without torch"),
     "train": ("trainkit.cli.train", "train the core on a configuration"),
 }
+
+_SHARED = {"trainkit.cli.guards", "trainkit.cli.verify"}  # several commands in one module
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -84,7 +92,7 @@ def _run(name: str, argv: list[str]) -> int:
             raise UsageError("unknown-command", f"no command '{name}'{suggest(name, COMMANDS)}")
         module = COMMANDS[name][0]
         run = importlib.import_module(module).run
-        status: int = run([name, *argv] if module == "trainkit.cli.guards" else argv)
+        status: int = run([name, *argv] if module in _SHARED else argv)
         return status
     except TrainkitError as error:
         for line in error.lines():

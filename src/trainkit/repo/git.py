@@ -12,8 +12,10 @@ from trainkit.errors import CannotJudgeError, UsageError
 _INHERITED = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
 
 
-def git(folder: Path, *arguments: str) -> str:
+def git(folder: Path, *arguments: str, good: tuple[int, ...] = (0,)) -> str:
     """Run git in `folder` and give its standard output, without the last newline.
+
+    `good` are the exit statuses that are no failure (`git diff` has one for "they differ").
 
     Raises:
         CannotJudgeError: git is missing or failed; the message holds what it said.
@@ -26,8 +28,10 @@ def git(folder: Path, *arguments: str) -> str:
         raise CannotJudgeError(
             "git-missing", "git is not on PATH; trainkit compares git revisions"
         ) from error
-    if done.returncode:
+    if done.returncode not in good:
         said = done.stderr.decode(errors="replace").strip().replace("\n", " | ")
+        if "promisor" in said or "unable to read" in said or "bad object" in said:
+            said += "; this clone lacks that part of the history, get it with: git fetch --refetch"
         raise CannotJudgeError("git-failed", f"git {' '.join(arguments)}: {said}")
     return done.stdout.decode(errors="surrogateescape").removesuffix("\n")
 

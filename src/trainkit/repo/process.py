@@ -55,11 +55,12 @@ def run_in_tree(
     environment: Mapping[str, str] | None = None,
     preload: Path | None = None,
     prove: bool = True,
+    without: Sequence[str] = (),
 ) -> Completed:
     """Run `command` in the folder of `tree`, in a process group that never outlives the call.
 
     `preload` is a file that runs at the start of each Python process of the command; `shown` stands
-    for the command in messages.
+    for the command in messages. Of the fixed variables those in `without` are left as the user has them.
 
     Raises:
         CannotJudgeError: it ran out of time, could not be started, or (with `prove`) loaded sources
@@ -68,7 +69,8 @@ def run_in_tree(
     words = [sys.executable if command[0] in {"python", "python3"} else command[0], *command[1:]]
     shown = shown or " ".join(command)
     with tempfile.TemporaryDirectory(prefix="sources-", dir=tree.scratch) as folder:
-        variables = _child_environment(tree) | dict(environment or {})
+        fixed = {key: value for key, value in _FIXED.items() if key not in without}
+        variables = _child_environment(tree) | fixed | dict(environment or {})
         variables |= {"TRAINKIT_SOURCES": folder, "TRAINKIT_PRELOAD": str(preload or "")}
         returncode, stdout, stderr = _communicate(words, shown, tree.path, variables, timeout_s)
         own, foreign = _read_sources(Path(folder))
@@ -97,7 +99,7 @@ def _child_environment(tree: Tree) -> dict[str, str]:
     }
     # When a test runs a guard, the guard's own pytest is no worker of that test run.
     outer = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_XDIST")}
-    return outer | _FIXED | ours
+    return outer | ours
 
 
 def _communicate(

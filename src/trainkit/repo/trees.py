@@ -6,16 +6,19 @@ import os
 import re
 import shutil
 import signal
+import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainkit.errors import CannotJudgeError
+from trainkit.errors import CannotJudgeError, UsageError
 from trainkit.repo.git import find_toplevel, git, resolve_commit
 
-_FOLDER = re.compile(r"/trainkit-(\d+)-[^/]*/baseline$")
+_FOLDER = re.compile(r"/trainkit-(\d+)-[^/]*/(baseline|candidate)$")
+# Larger files that are shared are linked, not copied; after the run they must be as they were.
+_LINKED_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,53 +43,117 @@ class Tree:
 
 
 @contextmanager
-def open_trees(root: Path, base: str | None) -> Iterator[tuple[Tree, Tree | None]]:
-    """Make a candidate tree of the project at `root` as it is, and a baseline tree of `base`.
+def open_trees(
+    root: Path, base: str | None, *, head: str | None = None, overlay: Path | None = None
+) -> Iterator[tuple[Tree, Tree | None]]:
+    """Make a candidate tree of the project at `root` as it is (or of `head`), and a baseline tree of `base`.
 
     The candidate is a copy of what git tracks and of untracked files it does not ignore. Both lie
     in one temporary folder that is removed at the end, also after SIGTERM and Ctrl-C; what a killed
-    run left behind is removed at the next.
+    run left behind is removed at the next. `overlay` is a patch that is applied to both.
 
     Raises:
-        UsageError: no such revision, or no git repository at all when a base is asked for.
-        CannotJudgeError: the project is not in the base revision, or git failed.
+        UsageError: no such revision, no git repository at all, or the overlay does not apply.
+        CannotJudgeError: the project is not in the revision, or git failed.
     """
     toplevel = find_toplevel(root)
     inside = root.resolve().relative_to(toplevel)
-    commit = resolve_commit(root, base) if base is not None else ""
+    commits = {
+        side: (revision, resolve_commit(root, revision))
+        for side, revision in (("baseline", base), ("candidate", head))
+        if revision is not None
+    }
     _remove_stale(toplevel)
-    with _terminate_as_exit(), _temporary_folder() as folder:
+    with ExitStack() as stack:
+        stack.enter_context(_terminate_as_exit())
+        folder = stack.enter_context(_temporary_folder())
 
-        def make(side: str, revision: str) -> Tree:
+        def make(side: str) -> Tree:
             top = folder / side
-            return Tree(side=side, path=top / inside, origin=root, revision=revision, top=top, scratch=folder)
+            if side in commits:
+                name, commit = commits[side]
+                stack.enter_context(_worktree(toplevel, top, commit))
+                revision = f"{name} ({commit[:10]})"
+            else:
+                _copy_working_tree(toplevel, top)
+                revision = _describe_head(root)
+            path = top / inside
+            if not path.is_dir():
+                raise CannotJudgeError("baseline-without-project", f"{revision} has no folder '{inside}'")
+            if overlay is not None:
+                _apply_overlay(overlay, top, path, side)
+            return Tree(side=side, path=path, origin=root, revision=revision, top=top, scratch=folder)
 
-        _copy_working_tree(toplevel, folder / "candidate")
-        candidate = make("candidate", _describe_head(root))
-        if base is None:
-            yield candidate, None
-            return
-        with _worktree(toplevel, folder / "baseline", commit):
-            baseline = make("baseline", f"{base} ({commit[:10]})")
-            if not baseline.path.is_dir():
-                raise CannotJudgeError("baseline-without-project", f"{base} has no folder '{inside}'")
-            yield candidate, baseline
+        candidate = make("candidate")
+        yield candidate, make("baseline") if base is not None else None
 
 
 @contextmanager
-def copy_tree(tree: Tree) -> Iterator[Tree]:
+def copy_tree(tree: Tree, *, share: Sequence[str] = ()) -> Iterator[Tree]:
     """Make a copy of a tree for one program, with a scratch folder of its own; both are removed.
 
+    It has the same path for each program of a run, so that what depends on paths is alike. `share`
+    are files and folders of the user's project that git does not track: they are copied, files of
+    more than 64 MiB that are no code are linked.
+
     Raises:
-        CannotJudgeError: it could not be copied, for instance because the disk is full.
+        UsageError: a shared path does not exist, or leads out of the project.
+        CannotJudgeError: it could not be copied, or the program wrote to a linked file.
     """
-    with tempfile.TemporaryDirectory(prefix="copy-", dir=tree.scratch) as name:
-        top = Path(name) / tree.side
-        try:
-            shutil.copytree(tree.top, top, symlinks=True)
-        except (OSError, shutil.Error) as error:
-            raise CannotJudgeError("tree-not-copied", f"the {tree.side} tree: {error}") from error
-        yield replace(tree, top=top, path=top / tree.path.relative_to(tree.top), scratch=Path(name))
+    folder = tree.scratch / "work"
+    top = folder / "tree"
+    copy = replace(tree, top=top, path=top / tree.path.relative_to(tree.top), scratch=folder)
+    try:
+        folder.mkdir()
+        shutil.copytree(tree.top, top, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+        linked = [pair for name in share for pair in _share(tree.origin, copy.path, name)]
+        yield copy
+        for path, before in linked:
+            if _stamp(path) != before:
+                raise CannotJudgeError("shared-file-changed", f"the program wrote to {path}, which is shared")
+    except (OSError, shutil.Error) as error:
+        raise CannotJudgeError("tree-not-copied", f"the {tree.side} tree: {error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _share(origin: Path, target: Path, name: str) -> Iterator[tuple[Path, tuple[int, int]]]:
+    """Copy what the user shares into a tree; give the large files that were linked, with their stamps."""
+    root = (origin / name).absolute()
+    if not root.exists():
+        raise UsageError("share-missing", f"--share {name}: there is no {root}")
+    if not root.is_relative_to(origin.absolute()) or ".." in Path(name).parts:
+        message = f"--share {name}: it lies outside the project; a program reaches it by its absolute path"
+        raise UsageError("share-outside", message)
+    files = [path for path in root.rglob("*") if path.is_file()] if root.is_dir() else [root]
+    for path in files:
+        copy = target / path.relative_to(origin.absolute())
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if copy.exists():
+            continue
+        if path.stat().st_size > _LINKED_BYTES and path.suffix not in {".py", ".so", ".pth"}:
+            copy.symlink_to(path.resolve())
+            yield path, _stamp(path)
+        else:
+            shutil.copy2(path, copy)
+    if root.is_dir():
+        (target / name).mkdir(parents=True, exist_ok=True)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found[stat.ST_SIZE], found.st_mtime_ns
+
+
+def _apply_overlay(overlay: Path, top: Path, folder: Path, side: str) -> None:
+    if not overlay.is_file():
+        raise UsageError("overlay-missing", f"--overlay {overlay}: no such file")
+    inside = folder.relative_to(top).as_posix()
+    try:
+        git(top, "apply", "--whitespace=nowarn", f"--directory={inside}", str(overlay.resolve()))
+    except CannotJudgeError as error:
+        said = str(error).rpartition("error: ")[2]
+        raise UsageError("overlay-does-not-apply", f"{overlay} on the {side} side: {said}") from error
 
 
 def _describe_head(root: Path) -> str:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from trainkit.verdict import Verdict, exit_status
+
+
+def render_value(value: Any) -> str:
+    """Give any of our dataclasses as indented JSON, its fields as they are."""
+    return json.dumps(dataclasses.asdict(value), indent=2, ensure_ascii=False) + "\n"
 
 
 def render_json(verdicts: Sequence[Verdict], *, candidate: str, baseline: str) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from trainkit.verdict import Finding, Severity, Status, Verdict
 
-_COLORS = {
+COLORS = {
     Status.IDENTICAL: "32",
+    Status.NOTED: "32",
     Status.PASSED: "32",
     Status.DIVERGED: "31",
     Status.FAILED: "31",
@@ -40,7 +41,7 @@ def _render_table(verdicts: Sequence[Verdict], width: int, color: bool) -> Itera
     for verdict in verdicts:
         status = f"{verdict.status:{status_width}}"
         if color:
-            status = f"\033[{_COLORS.get(verdict.status, '33')}m{status}\033[0m"
+            status = f"\033[{COLORS.get(verdict.status, '33')}m{status}\033[0m"
         summary = textwrap.wrap(make_printable(verdict.summary), max(30, width - indent)) or [""]
         yield f"{verdict.guard:{guard_width}}  {status}  {verdict.duration_s:5.1f} s  {summary[0]}"
         for line in summary[1:]:

@@ -21,4 +21,4 @@ def _load_package() -> None:
 
 if os.environ.get("TRAINKIT_TRACE"):
     _load_package()
-    importlib.import_module(f"{_ALIAS}.record").arm(Path(os.environ["TRAINKIT_TRACE"]))
+    importlib.import_module(f"{_ALIAS}.arm").arm(Path(os.environ["TRAINKIT_TRACE"]))

@@ -1,107 +1,151 @@
-"""Trace files: JSON lines, `trace` first, then `init`, `optimizer` and `step` events, `end` last.
+"""Trace files: JSON lines, read one event at a time.
 
-A file without `end` was cut off. Per parameter a step holds arrays in the order of its optimizer's
-parameters; an `optimizer` event says which parameters of the `init` events these are.
+A recorded process is `trace` first, then `init`, `optimizer`, `facts`, `seed` and `step` events, `end`
+last; one without `end` was cut off. Lists of digests are joined, 16 digits each. A step leaves out what
+is empty and, in `hyper` and `called`, what is as in the step before. A `.trace` file is gzip of one header
+line and the processes of one command, ranks in order. docs/trace_format.md says it field by field.
 """
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainkit.errors import CannotJudgeError
+from trainkit.errors import CannotJudgeError, UsageError
 from trainkit.trace.record import FORMAT
 
-
-@dataclass(frozen=True)
-class Tensor:
-    """One parameter or buffer as it was first seen: `shape` is `dtype[sizes]`."""
-
-    name: str
-    shape: str
-    digest: str
+Event = dict[str, Any]
+_START = '{"event":"trace"'
 
 
-@dataclass
-class Trace:
-    """One recorded process: its parameters, buffers, and steps in the order they happened."""
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """The recorded processes of one command: files of JSON lines, ranks in order."""
 
-    parameters: list[Tensor] = field(default_factory=list)
-    buffers: list[Tensor] = field(default_factory=list)
-    initial_rng: dict[str, str] = field(default_factory=dict)
-    optimizers: dict[int, list[int]] = field(default_factory=dict)  # number -> indices of parameters
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    end: dict[str, Any] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
+    paths: tuple[Path, ...]
 
-    def first_step(self) -> str:
-        """Give the line of the first step, or nothing."""
-        return next((line for line in self.lines if line.startswith('{"event":"step"')), "")
+    def processes(self) -> list[Iterator[Event]]:
+        """Give the events of each process, read when they are asked for."""
+        return [read_events(path) for path in self.paths]
 
-    def has_trained(self) -> bool:
-        """Tell whether a step changed a parameter; without that, equality means nothing."""
-        known = {index: tensor.digest for index, tensor in enumerate(self.parameters)}
-        for step in self.steps:
-            for index, digest in zip(self.optimizers[step["optimizer"]], step["parameters"], strict=True):
-                if known[index] != digest:
-                    return True
-        return False
+    def lines(self) -> Iterator[str]:
+        """Give the lines of all processes, one after the other."""
+        for path in self.paths:
+            with path.open(encoding="utf-8") as file:
+                yield from (line.rstrip("\n") for line in file)
 
 
-def read_traces(folder: Path) -> list[Trace]:
-    """Read the traces of all recorded processes of one command, ranks in order.
+def find_recording(folder: Path) -> Recording:
+    """Give what the recorder left in `folder`: ranks in order, others told apart by their first step."""
+    found = sorted(folder.glob("*.jsonl"), key=lambda path: (path.name[:4], _first_step(path), path.name))
+    return Recording(paths=tuple(found))
+
+
+def _first_step(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        return next((line for line in file if line.startswith('{"event":"step"')), "")
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Give the events of one recorded process.
 
     Raises:
-        CannotJudgeError: a trace is damaged, cut off, or holds an error of the recorder.
+        CannotJudgeError: not a trace, another format, damaged, or the recorder failed.
     """
-    found = [
-        (path.name[:4], parse_trace(path.read_text(encoding="utf-8").splitlines()))
-        for path in folder.glob("*.jsonl")
-    ]
-    # Processes without a rank start in any order: told apart by what they did first.
-    return [trace for _, trace in sorted(found, key=lambda pair: (pair[0], pair[1].first_step()))]
+    with path.open(encoding="utf-8") as file:
+        yield from parse_events(file, origin=path.name)
 
 
-def parse_trace(lines: Iterable[str], *, origin: str = "the trace") -> Trace:
-    """Build a trace from its lines; `origin` names it in messages.
+def parse_events(lines: Iterable[str], *, origin: str) -> Iterator[Event]:
+    """Give the events of lines; `origin` names them in messages. A cut-off last line is the end.
 
     Raises:
-        CannotJudgeError: not a trace, another format, cut off, or the recorder failed.
+        CannotJudgeError: not a trace, another format, damaged, or the recorder failed.
     """
-    trace = Trace()
-    try:
-        for number, line in enumerate(lines):
+    for number, line in enumerate(lines):
+        try:
             event = json.loads(line)
-            if number == 0 and (event["event"] != "trace" or event["format"] != FORMAT):
-                raise CannotJudgeError("trace-format", f"{origin} is not of format {FORMAT}; record it again")
-            trace.lines.append(line)
-            _add_event(trace, event)
-    except (ValueError, KeyError, TypeError) as error:
-        raise CannotJudgeError("trace-damaged", f"{origin}, line {number + 1}: {error!r}") from error
-    if not trace.end:
-        message = (
-            f"{origin} is cut off after {len(trace.steps)} steps: the process was killed or left by os._exit"
-        )
-        raise CannotJudgeError("trace-cut-off", message)
-    return trace
+            kind = event["event"]
+        except (ValueError, KeyError, TypeError) as error:
+            if number and not line.endswith("\n"):  # killed while it wrote
+                return
+            raise CannotJudgeError("trace-damaged", f"{origin}, line {number + 1}: {error!r}") from error
+        if number == 0 and (kind != "trace" or event.get("format") != FORMAT):
+            raise CannotJudgeError("trace-format", f"{origin} is not of format {FORMAT}; record it again")
+        if kind == "problem":
+            message = f"the recorder failed in {event['where']}: {event['error']}"
+            raise CannotJudgeError("recorder-failed", message)
+        yield event
 
 
-def _add_event(trace: Trace, event: dict[str, Any]) -> None:
-    kind = event["event"]
-    if kind == "init":
-        trace.parameters += [Tensor(*row) for row in event["parameters"]]
-        trace.buffers += [Tensor(*row) for row in event["buffers"]]
-        trace.initial_rng = trace.initial_rng or event["rng"]
-    elif kind == "optimizer":
-        trace.optimizers[event["optimizer"]] = event["parameters"]
-    elif kind == "step":
-        trace.steps.append(event)
-    elif kind == "end":
-        trace.end = event
-    elif kind == "problem":
-        raise CannotJudgeError(
-            "recorder-failed", f"the recorder failed in {event['where']}: {event['error']}"
-        )
+def write_trace(path: Path, header: dict[str, Any], recording: Recording) -> None:
+    """Write a `.trace` file; an old one is replaced whole or not at all.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
+    temporary = path.with_name(path.name + ".writing")
+    try:
+        with gzip.open(temporary, "wt", encoding="utf-8", compresslevel=6) as file:
+            file.write(json.dumps({"event": "recording", "format": FORMAT} | header) + "\n")
+            for line in recording.lines():
+                file.write(line + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError("output-not-writable", f"{path}: {error.strerror or error}") from error
+
+
+def read_trace(path: Path) -> tuple[dict[str, Any], Iterator[Iterator[Event]]]:
+    """Give the header of a `.trace` file and its processes, each to be read before the next.
+
+    Raises:
+        UsageError: there is no such file.
+        CannotJudgeError: it is no trace file, of another format, or cut off.
+    """
+    if not path.is_file():
+        raise UsageError("no-such-trace", f"no file {path}")
+    lines = _unpack(path)
+    first = next(lines, "")
+    try:
+        header = json.loads(first)
+        known = header["event"] == "recording" and header["format"] == FORMAT
+    except (ValueError, KeyError, TypeError):
+        header, known = {}, False
+    if not known:
+        message = f"{path} is no trace of format {FORMAT}; make one with: trainkit record -o FILE -- COMMAND"
+        raise CannotJudgeError("trace-format", message)
+    return header, split_processes(lines, origin=path.name)
+
+
+def split_processes(lines: Iterator[str], *, origin: str) -> Iterator[Iterator[Event]]:
+    """Split lines into the events of one process after the other."""
+    ahead: list[str] = list(itertools.islice(lines, 1))
+
+    def one() -> Iterator[str]:
+        yield ahead.pop()
+        for line in lines:
+            if line.startswith(_START):
+                ahead.append(line)
+                return
+            yield line
+
+    while ahead:
+        current = one()
+        yield parse_events(current, origin=origin)
+        for _ in current:  # what its reader did not want
+            pass
+
+
+def _unpack(path: Path) -> Iterator[str]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            yield from file
+    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, OSError) as error:
+        what = "is cut off" if isinstance(error, EOFError) else "is no trace file, or damaged"
+        raise CannotJudgeError("trace-damaged", f"{path} {what}: {error}; record it again") from error

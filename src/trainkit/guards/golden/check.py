@@ -12,11 +12,9 @@ from trainkit.errors import CannotJudgeError, TrainkitError
 from trainkit.guards.context import Context
 from trainkit.guards.golden.file import Golden, read_golden, write_golden
 from trainkit.guards.golden.run import Run, record
-from trainkit.repo.environment import list_differences, take_fingerprint
 from trainkit.repo.trees import Tree
 from trainkit.settings import check_inside, load_table, parse
-from trainkit.trace.compare import Divergence, compare, find_not_finite
-from trainkit.trace.store import Trace
+from trainkit.trace.compare import Divergence, Summary, compare, list_environment_differences, summarise
 from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict
 
 _UPDATE = "if the change is meant: trainkit golden --update, and commit the file"
@@ -70,9 +68,8 @@ def check(context: Context) -> Verdict:
     if not settings.runs:
         summary = "no runs configured: [tool.trainkit.golden.runs.NAME]"
         return Verdict(guard=context.name, status=Status.SKIPPED, summary=summary, findings=removed)
-    environment = take_fingerprint(context.candidate)
     judges = [_Judge(context, settings, before, name) for name in settings.runs]
-    outcomes = [judge.judge(environment) for judge in judges]
+    outcomes = [judge.judge() for judge in judges]
     return Verdict(
         guard=context.name,
         status=_worst(outcome.status for outcome in outcomes),
@@ -130,13 +127,14 @@ class _Judge:
         counterpart = _find_counterpart(name, self._run, before) or name
         self._path_before = Path(before.folder) / f"{counterpart}.jsonl"
 
-    def judge(self, environment: dict[str, str]) -> _Outcome:
+    def judge(self) -> _Outcome:
         """Record the candidate and compare it with what can be compared here."""
         self.context.progress(f"{self.name}: training")
-        traces = self._record(self.context.candidate)
-        self.num_steps = sum(len(trace.steps) for trace in traces)
-        actual = Golden(environment, list(self._run.commands), traces)
-        vacuous = _explain_vacuous(traces)
+        actual = self._record(self.context.candidate)
+        summaries = [summarise(process) for process in actual.processes()]
+        self.num_steps = sum(summary.num_steps for summary in summaries)
+        actual.environment.update(summaries[0].environment)
+        vacuous = _explain_vacuous(summaries)
         if vacuous:
             return _Outcome(Status.ERROR, vacuous, (self._find("golden-vacuous", vacuous),))
         if self.context.update:
@@ -149,7 +147,7 @@ class _Judge:
         )
 
     def _judge_stored(self, golden: Golden, actual: Golden) -> _Outcome:
-        differences = list_differences(golden.environment, actual.environment)
+        differences = list_environment_differences(golden.environment, actual.environment)
         if differences:
             return self._judge_by_baseline(actual, ", ".join(differences))
         if golden.commands != actual.commands:
@@ -157,11 +155,9 @@ class _Judge:
                 "golden-other-commands", "the golden was made with other commands", hint=_UPDATE
             )
             return _Outcome(Status.FAILED, "has a golden of other commands", (finding,))
-        outcome = self._compare(
-            golden.traces, actual.traces, against=f"the golden {self._path}", hint=_UPDATE
-        )
+        outcome = self._compare(golden, actual, against=f"the golden {self._path}", hint=_UPDATE)
         if outcome.status is Status.DIVERGED:
-            outcome = self._find_unstable(self.context.candidate, actual.traces) or outcome
+            outcome = self._find_unstable(self.context.candidate, actual) or outcome
             if self.context.writable:
                 self._write_beside(actual)
         return replace(outcome, findings=outcome.findings + self._find_rebaselined(golden))
@@ -169,7 +165,7 @@ class _Judge:
     def _judge_missing(self, actual: Golden) -> _Outcome:
         message, hint = f"has no golden {self._path}", "trainkit golden writes it; look at it and commit it"
         if self.context.writable:
-            unstable = self._find_unstable(self.context.candidate, actual.traces)
+            unstable = self._find_unstable(self.context.candidate, actual)
             if unstable:
                 return unstable
             write_golden(self.context.root / self._path, actual)
@@ -191,7 +187,7 @@ class _Judge:
             return _Outcome(Status.NOT_COMPARABLE, "is not comparable with its golden here", (note,))
         self.context.progress(f"{self.name}: training the baseline")
         expected = self._record(baseline)
-        outcome = self._compare(expected, actual.traces, against=f"the baseline {baseline.revision}")
+        outcome = self._compare(expected, actual, against=f"the baseline {baseline.revision}")
         if outcome.status is Status.DIVERGED:
             outcome = self._find_unstable(baseline, expected) or outcome
         return replace(outcome, findings=(*outcome.findings, note))
@@ -201,21 +197,22 @@ class _Judge:
         with suppress(CannotJudgeError):  # a missing or damaged one is written anew
             before = read_golden(target)
             same = before.commands == actual.commands and before.environment == actual.environment
-            if same and self._compare(before.traces, actual.traces, against="").status is Status.IDENTICAL:
+            if same and self._compare(before, actual, against="").status is Status.IDENTICAL:
                 return _Outcome(Status.IDENTICAL, f"{self._path} is up to date")
-        unstable = self._find_unstable(self.context.candidate, actual.traces)
+        unstable = self._find_unstable(self.context.candidate, actual)
         if unstable:
             return unstable
         write_golden(target, actual)
         return _Outcome(Status.PASSED, f"{self._path} has been written: commit it")
 
-    def _record(self, tree: Tree) -> list[Trace]:
-        return record(tree, self._run, timeout_s=self._timeout_s)
+    def _record(self, tree: Tree) -> Golden:
+        traces = record(tree, self._run, timeout_s=self._timeout_s)
+        return Golden({}, list(self._run.commands), traces)
 
-    def _find_unstable(self, tree: Tree, traces: list[Trace]) -> _Outcome | None:
+    def _find_unstable(self, tree: Tree, recorded: Golden) -> _Outcome | None:
         """Train once more: what differs from itself is nobody's fault, and no expectation."""
         self.context.progress(f"{self.name}: training the {tree.side} again")
-        control = self._compare(traces, self._record(tree), against=f"another run of the {tree.side}")
+        control = self._compare(recorded, self._record(tree), against=f"another run of the {tree.side}")
         if control.status is Status.IDENTICAL:
             return None
         summary = f"is unstable, the {tree.side} differs from itself: {control.summary}"
@@ -234,19 +231,19 @@ class _Judge:
         if baseline is None or not (baseline.path / self._path_before).exists():
             return ()
         before = read_golden(baseline.path / self._path_before)
-        outcome = self._compare(before.traces, golden.traces, against="the golden of the baseline")
+        outcome = self._compare(before, golden, against="the golden of the baseline")
         if outcome.status is Status.IDENTICAL:
             return ()
         message = f"the golden itself was changed: it {outcome.summary}"
         return (self._find("golden-rebaselined", message, severity=Severity.WARNING),)
 
-    def _compare(
-        self, expected: list[Trace], actual: list[Trace], *, against: str, hint: str = ""
-    ) -> _Outcome:
-        if len(expected) != len(actual):
-            summary = f"diverged: {len(actual)} recorded processes, {len(expected)} in {against}"
+    def _compare(self, expected: Golden, actual: Golden, *, against: str, hint: str = "") -> _Outcome:
+        if len(expected.traces) != len(actual.traces):
+            num = len(expected.traces)
+            summary = f"diverged: {len(actual.traces)} recorded processes, {num} in {against}"
             return _Outcome(Status.DIVERGED, summary, (self._find("golden-diverged", summary, hint=hint),))
-        comparisons = [compare(left, right) for left, right in zip(expected, actual, strict=True)]
+        pairs = zip(expected.processes(), actual.processes(), strict=True)
+        comparisons = [compare(left, right) for left, right in pairs]
         notes: tuple[Finding, ...] = ()
         if comparisons[0].notes:
             message = "computes the same under other names, or from data handed over otherwise"
@@ -254,25 +251,30 @@ class _Judge:
             notes = (self._find("golden-noted", message, severity=Severity.NOTE, evidence=evidence),)
         for number, comparison in enumerate(comparisons):
             if comparison.first:
-                place = (
-                    f"command {number + 1}, " if len(comparisons) > 1 else ""
-                ) + comparison.first.describe()
+                command = f"command {number + 1}, " if len(comparisons) > 1 else ""
+                place = command + comparison.first.describe()
                 finding = self._find_divergence(comparison.first, f"diverged from {against} at {place}", hint)
                 return _Outcome(Status.DIVERGED, f"diverged at {place}", (finding, *notes))
         steps = sum(comparison.num_steps for comparison in comparisons)
         return _Outcome(Status.IDENTICAL, f"is bitwise identical to {against} over {steps} steps", notes)
 
     def _find_divergence(self, first: Divergence, message: str, hint: str) -> Finding:
-        places = {"expected": first.expected, "actual": first.actual, "evidence": first.also}
+        lead = first.lead(first.phase)
+        also = tuple(str(difference) for difference in first.differences if difference is not lead)
+        places = {"expected": lead.expected, "actual": lead.actual, "evidence": also}
         return self._find("golden-diverged", message, hint=hint, **places)
 
     def _find(self, rule: str, message: str, **more: Any) -> Finding:
         return Finding(rule=rule, message=f"{self.name} {message}", file=str(self._path), **more)
 
 
-def _explain_vacuous(traces: list[Trace]) -> str:
+def _explain_vacuous(summaries: list[Summary]) -> str:
     """Name what makes equality mean nothing: no parameter ever changed, or a loss is no number."""
-    if not any(trace.has_trained() for trace in traces):
+    for summary in summaries:
+        if not summary.complete:
+            steps = summary.num_steps
+            message = f"a trace is cut off after {steps} steps: the process was killed or left by os._exit"
+            raise CannotJudgeError("trace-cut-off", message)
+    if not any(summary.trained for summary in summaries):
         return "trained nothing: no step changed a parameter"
-    bad = next(filter(None, map(find_not_finite, traces)), None)
-    return f"has the loss {bad.actual} at step {bad.step}" if bad else ""
+    return next((f"has the {summary.not_finite}" for summary in summaries if summary.not_finite), "")

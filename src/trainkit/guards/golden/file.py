@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainkit.errors import CannotJudgeError, UsageError
-from trainkit.trace.store import Trace, parse_trace
+from trainkit.trace.store import Event, parse_events
+
+# What a program says of itself holds paths and times; a golden holds what it computes.
+_LEFT_OUT = ('{"event":"facts"', '{"event":"seed"')
 
 
 @dataclass(frozen=True)
 class Golden:
-    """A stored expectation, or a fresh recording in the same form."""
+    """A stored expectation, or a fresh recording in the same form: the lines of each recorded process."""
 
     environment: dict[str, str]
     commands: list[str]
-    traces: list[Trace]
+    traces: list[list[str]]
+
+    def processes(self) -> Iterator[Iterator[Event]]:
+        """Give the events of each process.
+
+        Raises:
+            CannotJudgeError: a trace is damaged or of another format.
+        """
+        for number, lines in enumerate(self.traces, start=1):
+            yield parse_events((line + "\n" for line in lines), origin=f"trace {number} of the golden")
 
 
 def read_golden(path: Path) -> Golden:
@@ -33,11 +46,8 @@ def read_golden(path: Path) -> Golden:
         message = f"{path.name} has no header ({error!r}); write it anew: trainkit golden --update"
         raise CannotJudgeError("golden-damaged", message) from error
     starts = [number for number, line in enumerate(lines) if line.startswith('{"event":"trace"')]
-    traces = [
-        parse_trace(lines[start:stop], origin=f"{path.name} from line {start + 1}")
-        for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True)
-    ]
-    return Golden(environment, commands, traces)
+    stops = [*starts[1:], len(lines)]
+    return Golden(environment, commands, [lines[a:b] for a, b in zip(starts, stops, strict=True)])
 
 
 def write_golden(path: Path, golden: Golden) -> None:
@@ -47,7 +57,7 @@ def write_golden(path: Path, golden: Golden) -> None:
         UsageError: it cannot be written there.
     """
     header = json.dumps({"environment": golden.environment, "commands": golden.commands})
-    lines = [header, *(line for trace in golden.traces for line in trace.lines)]
+    lines = [header, *(line for trace in golden.traces for line in trace if not line.startswith(_LEFT_OUT))]
     temporary = path.with_suffix(".writing")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from trainkit import trace
 from trainkit.errors import CannotJudgeError
 from trainkit.repo.process import run_in_tree
 from trainkit.repo.trees import Tree, copy_tree
-from trainkit.trace.store import Trace, read_traces
-
-_PRELOAD = Path(trace.__file__).with_name("preload.py")
+from trainkit.trace.store import Recording, find_recording
+from trainkit.verify.run import PRELOAD
 
 
 @dataclass(frozen=True)
@@ -38,15 +35,15 @@ class Run:
                 raise ValueError("commands: an empty command")
 
 
-def record(tree: Tree, run: Run, *, timeout_s: float) -> list[Trace]:
-    """Run the commands in a copy of `tree` and give the traces of their processes, in order.
+def record(tree: Tree, run: Run, *, timeout_s: float) -> list[list[str]]:
+    """Run the commands in a copy of `tree` and give the lines of the traces of their processes, in order.
 
     A copy, because what a training leaves behind must not reach the next one.
 
     Raises:
         CannotJudgeError: a command failed, or took no optimizer step.
     """
-    traces: list[Trace] = []
+    traces: list[list[str]] = []
     with copy_tree(tree) as copy:
         folder = copy.scratch
         (folder / "run").mkdir()
@@ -60,16 +57,16 @@ def record(tree: Tree, run: Run, *, timeout_s: float) -> list[Trace]:
                 shown=command,
                 timeout_s=timeout_s,
                 environment={"TRAINKIT_TRACE": str(recorded)},
-                preload=_PRELOAD,
+                preload=PRELOAD,
             )
             if done.returncode:
                 message = f"on the {tree.side} side `{command}` left with status {done.returncode}"
                 raise CannotJudgeError("training-failed", message, evidence=done.last_words())
-            found = read_traces(recorded)
-            if not found:
-                message = f"`{command}` took no step of a torch optimizer: there is nothing to compare"
+            found = find_recording(recorded)
+            if not found.paths:
+                message = f"`{command}` called neither backward nor an optimizer's step: nothing to compare"
                 raise CannotJudgeError("nothing-recorded", message)
-            traces += found
+            traces += [list(Recording(paths=(path,)).lines()) for path in found.paths]
     return traces
 
 

@@ -50,8 +50,28 @@ def _run_shadowed() -> None:
             return
 
 
+def _redirect_editable_installs() -> None:
+    """Let what an editable install of the project adds to the search mean the same place in the tree."""
+    origin, tree = os.environ["TRAINKIT_ORIGIN"], os.environ["TRAINKIT_TREE"]
+
+    def move(path: object) -> object:
+        if isinstance(path, str) and (path + os.sep).startswith(origin + os.sep):
+            moved = tree + path[len(origin) :]
+            inside = (path + os.sep).startswith(tree + os.sep) or "site-packages" in path
+            return path if inside or not os.path.exists(moved) else moved
+        return path
+
+    sys.path[:] = list(dict.fromkeys(move(path) for path in sys.path))  # type: ignore[misc]
+    for name, module in list(sys.modules.items()):
+        if name.startswith("__editable__"):
+            mapping = getattr(module, "MAPPING", {})
+            for package, path in list(mapping.items()):
+                mapping[package] = move(path)
+
+
 if os.environ.get("TRAINKIT_SOURCES"):
     atexit.register(_write_sources)
+    _redirect_editable_installs()
 _run_shadowed()
 if os.environ.get("TRAINKIT_PRELOAD"):
     try:

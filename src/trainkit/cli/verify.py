@@ -1,0 +1,209 @@
+"""`trainkit verify`, `record`, `compare`, `show` and `bisect`: recorded training, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from trainkit.cli.arguments import Parser, find_project, progress_printer, text_options
+from trainkit.errors import UsageError
+from trainkit.report.verification import render_verification
+from trainkit.settings import parse
+from trainkit.verdict import exit_status_of
+from trainkit.verify.options import RunOptions
+from trainkit.verify.result import Verification
+
+_ABOUT = {
+    "verify": "Run a training command at two revisions and tell whether it is bitwise identical.",
+    "record": "Run a training command on the working tree and write its trace to a file.",
+    "compare": "Compare two recorded traces, also of different machines.",
+    "show": "Put a recorded trace into words.",
+    "bisect": "Find the commit since which a training command computes other bits.",
+}
+
+
+def run(argv: list[str]) -> int:
+    """Run one of the five commands; `argv` begins with its name."""
+    name, *words = argv
+    return {"verify": _verify, "record": _record, "compare": _compare, "show": _show, "bisect": _bisect}[
+        name
+    ](words)
+
+
+def _verify(words: list[str]) -> int:
+    from trainkit.verify.verify import verify
+
+    parser = _make_parser("verify")
+    parser.add_argument(
+        "--base", metavar="REF", help="the revision to trust (default: HEAD, or its parent if clean)"
+    )
+    parser.add_argument(
+        "--head", metavar="REF", help="the revision under test (default: the working tree as it is)"
+    )
+    parser.add_argument(
+        "--overlay", metavar="PATCH", type=Path, help="apply the same patch to both sides first"
+    )
+    parser.add_argument("--no-cache", action="store_true", help="train the baseline anew, twice")
+    parser.add_argument(
+        "--control-hash-seed", metavar="N", default="", help="hash seed of the baseline's second run"
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the verdict there, too")
+    options, run_options = _parse_run(parser, words)
+    _check_output(options.json)
+    result = verify(
+        find_project(),
+        run_options,
+        base=options.base,
+        head=options.head,
+        overlay=options.overlay,
+        use_cache=not options.no_cache,
+        control_hash_seed=options.control_hash_seed,
+        progress=progress_printer(),
+    )
+    return _tell(result, options.json)
+
+
+def _record(words: list[str]) -> int:
+    from trainkit.trace.store import write_trace
+    from trainkit.verify.verify import record
+
+    parser = _make_parser("record")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, required=True, help="the trace, such as run.trace"
+    )
+    options, run_options = _parse_run(parser, words)
+    _check_output(options.output)
+    with tempfile.TemporaryDirectory(prefix="trainkit-record-") as folder:
+        done = record(find_project(), run_options, into=Path(folder), progress=progress_printer())
+        header = {"command": run_options.shown(), "settings": run_options.describe(), "broke": done.broke}
+        write_trace(options.output, header, done.recording)
+    size = options.output.stat().st_size
+    print(f"{options.output}: {len(done.recording.paths)} process(es), {size} bytes")
+    if done.broke:
+        print(f"trainkit: {done.broke}; the trace ends there", file=sys.stderr)
+        return 3
+    return 0
+
+
+def _compare(words: list[str]) -> int:
+    from trainkit.verify.files import compare_files
+
+    parser = Parser("compare", _ABOUT["compare"])
+    parser.add_argument("expected", type=Path, help="the trace that is trusted")
+    parser.add_argument("actual", type=Path, help="the trace under test")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the verdict there, too")
+    options = parser.parse_args(words)
+    _check_output(options.json)
+    return _tell(compare_files(options.expected, options.actual), options.json)
+
+
+def _show(words: list[str]) -> int:
+    from trainkit.verify.files import describe_file
+
+    parser = Parser("show", _ABOUT["show"])
+    parser.add_argument("trace", type=Path, help="a file that `trainkit record` has written")
+    for line in describe_file(parser.parse_args(words).trace):
+        print(line)
+    return 0
+
+
+def _bisect(words: list[str]) -> int:
+    from trainkit.verify.bisect import bisect
+
+    parser = _make_parser("bisect")
+    parser.add_argument("--good", metavar="REF", required=True, help="a revision whose training is trusted")
+    parser.add_argument(
+        "--bad", metavar="REF", default="HEAD", help="one that computes other bits (default: HEAD)"
+    )
+    parser.add_argument(
+        "--overlay", metavar="PATCH", type=Path, help="apply the same patch to every revision first"
+    )
+    options, run_options = _parse_run(parser, words)
+    found = bisect(
+        find_project(),
+        run_options,
+        good=options.good,
+        bad=options.bad,
+        overlay=options.overlay,
+        progress=progress_printer(),
+    )
+    for line in found.tried:
+        print(line)
+    print(f"\nfirst commit that computes other bits: {found.commit}\n")
+    return _tell(found.verification, None)
+
+
+def _make_parser(name: str) -> Parser:
+    parser = Parser(name, _ABOUT[name], usage=f"trainkit {name} [options] -- COMMAND ...")
+    add = parser.add_argument
+    add(
+        "--share",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="a file or folder that git ignores and a run needs",
+    )
+    add("--setup", metavar="CMD", default="", help="run this once in each tree first")
+    add("--env", metavar="K=V", action="append", default=[], help="set a variable on both sides")
+    add("--steps", metavar="N", type=int, default=0, help="end the program after N optimizer steps")
+    add(
+        "--timeout",
+        metavar="S",
+        type=float,
+        default=1800.0,
+        dest="timeout_s",
+        help="of one run, in seconds (1800)",
+    )
+    add("--threads", metavar="N", type=int, default=1, help="threads of torch (1); 0 leaves them")
+    add("--hash-seed", metavar="N", default="0", help="PYTHONHASHSEED (0); random leaves it")
+    add("--no-seeds", action="store_false", dest="seeds", help="plant no seeds in programs without their own")
+    add(
+        "--no-deterministic",
+        action="store_false",
+        dest="deterministic",
+        help="leave the choice of algorithms",
+    )
+    add(
+        "--portable",
+        action="store_true",
+        help="kernels that compute alike on all x86-64 processors (1.7 to 3 times slower)",
+    )
+    add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _parse_run(parser: Parser, words: list[str]) -> tuple[argparse.Namespace, RunOptions]:
+    """Split at `--`: what is before is ours, what follows is the command."""
+    if "--" not in words:
+        if not {"-h", "--help"} & set(words):
+            raise UsageError(
+                "no-command", f"give the command behind --: {parser.prog} [options] -- python train.py"
+            )
+        parser.parse_args(words)
+    at = words.index("--")
+    options = parser.parse_args(words[:at])
+    if options.command:
+        raise UsageError("usage", f"unexpected '{options.command[0]}' before --; see {parser.prog} --help")
+    options.command = words[at + 1 :]
+    names = {field.name for field in dataclasses.fields(RunOptions)}
+    table: dict[str, Any] = {key: value for key, value in vars(options).items() if key in names}
+    return options, parse(RunOptions, table, where=parser.prog)
+
+
+def _check_output(path: Path | None) -> None:
+    """Refuse before minutes of work what could not be written after it."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise UsageError("output-not-writable", f"{path}: no file can be written there")
+
+
+def _tell(result: Verification, json_file: Path | None) -> int:
+    print(render_verification(result, **text_options()))  # type: ignore[arg-type]
+    if json_file is not None:
+        from trainkit.report.json import render_value
+
+        json_file.write_text(render_value(result), encoding="utf-8", errors="backslashreplace")
+    return exit_status_of(result.status)

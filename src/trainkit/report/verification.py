@@ -1,0 +1,130 @@
+"""A verification for a terminal: the verdict, and on one screen what differs first and where."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from trainkit.report.text import COLORS, make_printable
+from trainkit.trace.compare import Comparison, describe_step, relative_difference, show_loss
+from trainkit.trace.locate import Culprit, Location
+from trainkit.verdict import Status
+from trainkit.verify.result import Excerpt, Verification
+
+_MARGIN = 13
+_MOST_ROWS = 6
+
+
+def render_verification(result: Verification, *, width: int = 100, color: bool = False) -> str:
+    """Give the whole report."""
+    lines = [*_render_head(result), ""]
+    status = f"\033[{COLORS.get(result.status, '33')}m{result.status}\033[0m" if color else str(result.status)
+    wrapped = textwrap.wrap(result.summary, width, initial_indent=" " * (len(result.status) + 2),
+                            subsequent_indent="  ", break_on_hyphens=False)  # fmt: skip
+    lines += [f"{status}: {wrapped[0].lstrip()}", *wrapped[1:]] if wrapped else [status]
+    if result.status is Status.DIVERGED or result.status is Status.UNSTABLE:
+        lines += _render_divergence(result, color)
+    lines += [f"    | {line}" for line in result.evidence]
+    shown = result.notes[:12]
+    lines += [
+        *_rows("note", [*shown, *([f"and {len(result.notes) - 12} more"] if len(result.notes) > 12 else [])])
+    ]
+    return "\n".join(make_printable(line) if "\033" not in line else line for line in lines)
+
+
+def _render_head(result: Verification) -> Iterator[str]:
+    for name in ("command", "baseline", "candidate"):
+        if getattr(result, name):
+            yield f"{name:{_MARGIN}}{getattr(result, name)}"
+    if result.settings:
+        yield f"{'on both':{_MARGIN}}{', '.join(result.settings)}"
+
+
+def _rows(name: str, texts: list[str]) -> Iterator[str]:
+    for number, text in enumerate(texts):
+        yield f"{name if number == 0 else '':{_MARGIN}}{text}"
+
+
+def _render_divergence(result: Verification, color: bool) -> Iterator[str]:
+    comparison = result.comparison
+    if comparison is None or result.cause is None:
+        return
+    yield ""
+    if result.process:
+        yield f"{'process':{_MARGIN}}{result.process}"
+    first = comparison.first
+    lead = first.lead(result.cause.phase) if first else None
+    if first and lead:
+        yield f"{'first':{_MARGIN}}{first.describe(result.cause.phase)}"
+        if lead.expected or lead.actual:
+            yield f"{'':{_MARGIN}}baseline   {lead.expected}"
+            yield f"{'':{_MARGIN}}candidate  {lead.actual}"
+    yield f"{'cause':{_MARGIN}}{result.cause} ({result.cause.level})"
+    if result.location:
+        yield from _render_location(result.location)
+    for excerpt in result.excerpts:
+        yield from _render_excerpt(excerpt, color)
+    yield ""
+    if first:
+        steps = f"{comparison.num_steps} step{'s' if comparison.num_steps != 1 else ''}"
+        if first.step != 0:
+            yield f"{'equal':{_MARGIN}}the initial values and {steps} before it"
+        also = [str(difference) for difference in first.differences if difference is not lead]
+        yield from _rows("also", _cut(also))
+    yield from _rows("facts", _cut([fact for fact in comparison.facts if _is_worth(fact)]))
+    yield from _rows("loss", list(_render_drift(comparison)))
+
+
+def _is_worth(fact: str) -> bool:
+    """Leave out what differs between runs anyway: times, paths."""
+    return not any(word in fact for word in ("time", "t0", "/tmp/", "path"))  # noqa: S108
+
+
+def _cut(texts: list[str]) -> list[str]:
+    rest = len(texts) - _MOST_ROWS
+    return texts[:_MOST_ROWS] + ([f"and {rest} more"] if rest > 0 else [])
+
+
+def _render_location(location: Location) -> Iterator[str]:
+    for side, culprit in (("baseline", location.expected), ("candidate", location.actual)):
+        name = "operation" if side == "baseline" else ""
+        yield f"{name:{_MARGIN}}{side:10} {_describe_culprit(culprit)}"
+    size = location.size
+    if size is not None:
+        yield f"{'size':{_MARGIN}}{_describe_value(size.expected)} -> {_describe_value(size.actual)}"
+        ulps = f"{size.ulps} ULPs, " if size.ulps is not None else ""
+        yield f"{'':{_MARGIN}}{ulps}{size.relative:.2g} of the largest value, in the {size.what} {size.shape}"
+
+
+def _describe_value(value: float) -> str:
+    return f"{value!r} ({value.hex()})" if isinstance(value, float) else repr(value)
+
+
+def _describe_culprit(culprit: Culprit | None) -> str:
+    if culprit is None:
+        return "nothing like it"
+    where = f" in {culprit.module}" if culprit.module else ""
+    node = f" of {culprit.node}" if culprit.node else ""
+    outside = "; reads what was made outside torch, or before this step" if culprit.reads_outside else ""
+    line = f"  {culprit.line}" if culprit.line else ""
+    return f"{culprit.op}({culprit.arguments}){node}{where}{line}{outside}"
+
+
+def _render_excerpt(excerpt: Excerpt, color: bool) -> Iterator[str]:
+    yield ""
+    yield f"{excerpt.side:{_MARGIN}}{excerpt.place}  {excerpt.place.why}"
+    for number, text in excerpt.lines:
+        mark = ">" if number == excerpt.place.line else " "
+        line = f"{'':{_MARGIN - 2}}{mark} {number:4} | {make_printable(text)}"
+        yield f"\033[1m{line}\033[0m" if color and mark == ">" else line
+
+
+def _render_drift(comparison: Comparison) -> Iterator[str]:
+    drift = comparison.drift
+    if not drift:
+        return
+    chosen = sorted({0, 1, min(10, len(drift) - 1), len(drift) - 1} & set(range(len(drift))))
+    for index in chosen:
+        step, before, now = drift[index]
+        size = relative_difference(before, now)
+        yield f"{describe_step(step)}: {show_loss(before)} -> {show_loss(now)}, {size:.2g} apart"

@@ -1,0 +1,1 @@
+"""Small trainers, and faults and refactors of them, by which `trainkit verify` is tested."""

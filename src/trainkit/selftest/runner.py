@@ -1,0 +1,285 @@
+"""Runs the catalogue: each case planted in a copy of its project, judged, and the judgement checked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from trainkit.errors import CannotJudgeError
+from trainkit.repo.trees import Tree
+from trainkit.selftest.catalogue import Case
+from trainkit.trace.locate import Edited
+from trainkit.trace.store import find_recording
+from trainkit.verdict import Status
+from trainkit.verify.edits import list_edits
+from trainkit.verify.judge import judge_runs, keep_repeated
+from trainkit.verify.result import Verification
+from trainkit.verify.run import PRELOAD, Run
+
+_PROJECTS = Path(__file__).with_name("projects")
+_RANKS = {"ddp": 2}
+_NEEDS = {"lit": "lightning"}
+_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What was said of one case; a refactor has neither a phase nor a line to be right about."""
+
+    case: Case
+    status: str
+    summary: str
+    seen: bool  # a fault: diverged; a refactor: identical
+    phase: bool = True
+    line: bool = True
+    level: bool = True
+    skipped: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Tell whether all that was said is right."""
+        return self.seen and self.phase and self.line and self.level
+
+
+def run_cases(
+    cases: Sequence[Case],
+    *,
+    camouflage: Mapping[str, Case] = {},
+    progress: Callable[[str], None] = lambda _: None,
+) -> Iterator[Outcome]:
+    """Judge each case; `camouflage` gives by project a refactor under which its faults are hidden."""
+    num_hosts = max(1, min(4, os.cpu_count() or 1))
+    with tempfile.TemporaryDirectory(prefix=f"trainkit-{os.getpid()}-selftest-") as folder:
+        hosts: SimpleQueue[_Host] = SimpleQueue()
+        with (
+            _start_hosts(Path(folder).resolve(), num_hosts) as started,
+            ThreadPoolExecutor(num_hosts) as pool,
+        ):
+            for host in started:
+                hosts.put(host)
+
+            def one(case: Case) -> Outcome:
+                need = _NEEDS.get(case.project)
+                if need and find_spec(need) is None:
+                    return Outcome(
+                        case=case, status="skipped", summary=f"needs {need}", seen=True, skipped=need
+                    )
+                host = hosts.get()
+                try:
+                    return _judge_case(host, case, camouflage.get(case.project) if case.phases else None)
+                finally:
+                    hosts.put(host)
+
+            for number, outcome in enumerate(pool.map(one, cases), start=1):
+                progress(f"{number} of {len(cases)}: {outcome.case.name}")
+                yield outcome
+
+
+class _Host:
+    """A process that forks trainings, and the folders it uses."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.folder = folder
+        self.baselines: dict[str, Run] = {}
+        self._num_runs = 0
+        variables = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        search = os.pathsep.join(
+            filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "trainkit.selftest.host"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | variables | {"PYTHONPATH": search, "COVERAGE_PROCESS_CONFIG": ""},
+            text=True,
+            start_new_session=True,
+        )
+
+    def wait(self) -> None:
+        """Wait until it has imported torch.
+
+        Raises:
+            CannotJudgeError: it could not be started.
+        """
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
+            raise CannotJudgeError("selftest-host", "the self-test needs torch in this environment")
+
+    def stop(self) -> None:
+        """End it, and what it has started."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def record(self, tree: Path, project: str, deep: Mapping[str, Any] | None = None) -> Run:
+        """Train in a copy of `tree`, which has the same path each time."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._num_runs += 1
+        into, work = self.folder / f"trace-{self._num_runs}", self.folder / "work"
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(tree, work)
+        into.mkdir()
+        output = self.folder / "output.txt"
+        environment = {
+            "TRAINKIT_TRACE": str(into),
+            "TRAINKIT_TRACE_OPTIONS": json.dumps(dict(deep or {})),
+            "TRAINKIT_TREE": str(work),
+        }
+        job = {
+            "folder": str(work),
+            "script": "train.py",
+            "preload": str(PRELOAD),
+            "environment": environment,
+            "output": str(output),
+            "ranks": _RANKS.get(project, 1),
+        }
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        status = json.loads(answer)["status"] if answer else -1
+        text = output.read_text(errors="replace") if output.exists() else ""
+        broke = f"left with status {status}" if status else ""
+        evidence = tuple(text.splitlines()[-12:]) if broke else ()
+        return Run(side="", recording=find_recording(into), stdout=text, broke=broke, evidence=evidence)
+
+
+@contextmanager
+def _start_hosts(folder: Path, number: int) -> Iterator[list[_Host]]:
+    hosts = [_Host(folder / f"host-{index}") for index in range(number)]
+    try:
+        for host in hosts:
+            host.wait()
+        yield hosts
+    finally:
+        for host in hosts:
+            host.stop()
+
+
+def _judge_case(host: _Host, case: Case, hidden_under: Case | None) -> Outcome:
+    before, after = host.folder / "baseline", host.folder / "candidate"
+    for folder in (before, after):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(_PROJECTS / case.project, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    if hidden_under:
+        plant(after, hidden_under)
+    plant(after, case)
+    baseline, candidate = _tree(before, "baseline"), _tree(after, "candidate")
+    if case.project not in host.baselines:
+        host.baselines[case.project] = _record_twice(host, before, case.project)
+    expected = host.baselines[case.project]
+
+    def zoom(side: str, deep: Mapping[str, Any]) -> Run:
+        return host.record(before if side == "baseline" else after, case.project, deep)
+
+    actual = host.record(after, case.project)
+    edited = list_edits(baseline, candidate)
+    result = judge_runs(expected, actual, record=zoom, edited=edited)
+    for run in host.folder.glob("trace-*"):
+        if not any(run == path.parent for base in host.baselines.values() for path in base.recording.paths):
+            shutil.rmtree(run)
+    fault = edited if hidden_under is None else _fault_lines(host, case, hidden_under)
+    return _check(case, result, fault)
+
+
+def _record_twice(host: _Host, folder: Path, project: str) -> Run:
+    first, second = host.record(folder, project), host.record(folder, project)
+    control = judge_runs(first, second)
+    if control.status is not Status.IDENTICAL:
+        raise CannotJudgeError("selftest-unstable", f"{project} differs from itself: {control.summary}",
+                               evidence=control.evidence)  # fmt: skip
+    return replace(first, stdout=keep_repeated(first.stdout, second.stdout))
+
+
+def _tree(folder: Path, side: str) -> Tree:
+    return Tree(side=side, path=folder, origin=folder, revision=side, top=folder, scratch=folder.parent)
+
+
+def _fault_lines(host: _Host, case: Case, hidden_under: Case) -> tuple[Edited, Edited]:
+    """Give the lines that are the fault's alone: on the baseline's side of the project as it was."""
+    folders = [host.folder / name for name in ("before-fault", "after-fault", "plain-fault")]
+    for folder, planted in zip(folders, ((hidden_under,), (hidden_under, case), (case,)), strict=True):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(_PROJECTS / case.project, folder)
+        for item in planted:
+            plant(folder, item)
+    now = list_edits(_tree(folders[0], ""), _tree(folders[1], ""))[1]
+    before = list_edits(_tree(host.folder / "baseline", ""), _tree(folders[2], ""))[0]
+    return before, now
+
+
+def plant(folder: Path, case: Case) -> None:
+    """Apply the edits of a case; each must find its text exactly once.
+
+    Raises:
+        ValueError: an edit does not apply.
+    """
+    for edit in case.edits:
+        path = folder / edit.file
+        if not edit.old:
+            path.write_text(edit.new, encoding="utf-8")
+            continue
+        text = path.read_text(encoding="utf-8")
+        if text.count(edit.old) != 1:
+            raise ValueError(f"{case.name}: {edit.file} has the text {text.count(edit.old)} times")
+        path.write_text(text.replace(edit.old, edit.new), encoding="utf-8")
+
+
+def _check(case: Case, result: Verification, fault: tuple[Edited, Edited]) -> Outcome:
+    summary = result.summary
+    if result.evidence:
+        summary += " | " + " | ".join(result.evidence[-2:])
+    if not case.phases:
+        good = result.status in {Status.IDENTICAL, Status.NOTED}
+        return Outcome(case=case, status=str(result.status), summary=summary, seen=good)
+    if result.cause is None:
+        return Outcome(
+            case=case, status=str(result.status), summary=summary, seen=False, phase=False, line=False
+        )
+    named = _names(case, result, fault)
+    return Outcome(
+        case=case,
+        status=str(result.status),
+        summary=summary,
+        seen=True,
+        phase=result.cause.phase in case.phases,
+        line=named,
+        level=not case.rounding or result.cause.level == "rounding-level",
+    )
+
+
+def _names(case: Case, result: Verification, fault: tuple[Edited, Edited]) -> bool:
+    """Tell whether the report names a line of the fault first, on either side, or the thing it must name."""
+    assert result.comparison is not None
+    if case.named:
+        diverged = result.comparison.first
+        differences = diverged.differences if diverged else ()
+        said = [result.summary, *map(str, differences), *result.comparison.facts]
+        if any(case.named in text for text in said):
+            return True
+    location = result.location
+    if location is None:
+        return False
+    sides = (
+        (location.expected_lines, location.expected, fault[0]),
+        (location.actual_lines, location.actual, fault[1]),
+    )
+    for lines, culprit, edited in sides:
+        first = lines[0] if lines else culprit.line if culprit else None
+        if first is not None and first.line in edited.get(first.file, ()):
+            return True
+    return False

@@ -1,0 +1,139 @@
+"""Arms the recorder in a process, and sets for both sides alike what makes programs differ from themselves.
+
+Options are JSON in TRAINKIT_TRACE_OPTIONS: `steps` (end the program after so many), `deep` (the step whose
+single operations are recorded), `edited` (lines to watch in the deep pass), `seeds`, `deterministic`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib
+import importlib.abc
+import importlib.machinery
+import json
+import os
+import random
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .record import Recorder
+
+# For programs that do not seed: numbers that nobody else takes, so that a lost seed shows.
+_SEEDS = {"python": 1_726_354_091, "numpy": 1_093_847_562, "torch": 5_820_174_639}
+
+
+def arm(folder: Path) -> Recorder:
+    """Record the training of this process to a file in `folder`, once torch is imported.
+
+    Unless told otherwise the generators of Python, NumPy and torch are seeded, so that a program
+    without seeds of its own repeats; a program that seeds is not affected.
+    """
+    options = json.loads(os.environ.get("TRAINKIT_TRACE_OPTIONS") or "{}")
+    recorder = Recorder(folder, options)
+    seeds = options.get("seeds", True)
+    if seeds:
+        random.seed(_SEEDS["python"])
+    _watch_seed(random, "seed", "python", recorder)
+
+    def hook_torch(torch: Any) -> None:
+        if seeds:
+            torch.manual_seed(_SEEDS["torch"])
+        if options.get("deterministic", True):
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.utils.deterministic.fill_uninitialized_memory = False  # else NaN, equal on both sides
+        recorder.hook_torch(torch)
+
+    def hook_numpy(numpy_random: Any) -> None:
+        if seeds:
+            numpy_random.seed(_SEEDS["numpy"])
+        _watch_seed(numpy_random, "seed", "numpy", recorder)
+        _seed_new_generators(numpy_random, recorder, seeds=seeds)
+
+    def hook_argparse(argparse: Any) -> None:
+        parse = argparse.ArgumentParser.parse_known_args
+
+        @functools.wraps(parse)
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            found = parse(*args, **kwargs)
+            recorder.see_arguments(found[0])
+            return found
+
+        argparse.ArgumentParser.parse_known_args = recorded
+
+    callbacks: dict[str, Callable[[ModuleType], None]] = {
+        "torch": hook_torch,
+        "torch.utils.data.dataloader": recorder.hook_loader,
+        "numpy.random": hook_numpy,
+        "argparse": hook_argparse,
+    }
+    sys.meta_path.insert(0, _AfterImport(recorder, callbacks))
+    for name in list(callbacks):  # what the environment's own start-up has imported before us
+        if name in sys.modules:
+            with recorder.never_raising(name):
+                callbacks.pop(name)(sys.modules[name])
+    if options.get("edited"):
+        importlib.import_module(f"{__package__}.lines").watch(recorder, folder, options["edited"])
+    os.register_at_fork(after_in_child=recorder.disarm)
+    atexit.register(recorder.finish)
+    return recorder
+
+
+def _watch_seed(module: Any, name: str, what: str, recorder: Recorder) -> None:
+    function = getattr(module, name)
+
+    @functools.wraps(function)
+    def seed(*args: Any, **kwargs: Any) -> Any:
+        recorder.see_seed(what, args[0] if args else None)
+        return function(*args, **kwargs)
+
+    setattr(module, name, seed)
+
+
+def _seed_new_generators(numpy_random: Any, recorder: Recorder, *, seeds: bool) -> None:
+    """Let `default_rng()` without a seed repeat, each one another, and watch all that it makes."""
+    default_rng = numpy_random.default_rng
+    unseeded: list[int] = []
+
+    @functools.wraps(default_rng)
+    def make(seed: Any = None) -> Any:
+        if seed is None and seeds:
+            unseeded.append(0)
+            seed = _SEEDS["numpy"] + len(unseeded)
+        generator = default_rng(seed)
+        recorder.see_generator(generator)
+        return generator
+
+    numpy_random.default_rng = make
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Calls back with a module right after it was imported."""
+
+    def __init__(self, recorder: Recorder, callbacks: dict[str, Callable[[ModuleType], None]]) -> None:
+        self._recorder = recorder
+        self._callbacks = callbacks
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name not in self._callbacks:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            # Only now: a program may ask for the spec of a module to see whether it is installed.
+            with self._recorder.never_raising(name):
+                callback = self._callbacks.pop(name, None)
+                if callback:
+                    callback(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec

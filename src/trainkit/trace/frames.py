@@ -1,0 +1,44 @@
+"""Which line of the user's project is running: frames of the tree, innermost first."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import CodeType, FrameType
+
+_TREE = os.path.realpath(os.environ.get("TRAINKIT_TREE") or os.getcwd()) + os.sep
+_FOREIGN = ("site-packages", "dist-packages", f"{os.sep}lib{os.sep}python3")
+_HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+_known: dict[CodeType, str] = {}
+
+
+def place_of(code: CodeType) -> str:
+    """Give the file of `code` relative to the tree, or nothing when it is not the project's."""
+    known = _known.get(code)
+    if known is None:
+        path = os.path.realpath(code.co_filename)
+        own = path.startswith(_TREE) and not path.startswith(_HERE)
+        inner = path[len(_TREE) :] if own else ""
+        known = _known[code] = "" if any(mark in inner for mark in _FOREIGN) else inner
+    return known
+
+
+def list_frames(most: int = 8) -> list[list[str | int]]:
+    """Give [file, line, function] of the project's frames that are running now, innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    found: list[list[str | int]] = []
+    while frame is not None and len(found) < most:
+        place = place_of(frame.f_code)
+        if place:
+            found.append([place, frame.f_lineno, frame.f_code.co_name])
+        frame = frame.f_back
+    return found
+
+
+def find_caller() -> str:
+    """Give `file:line` of the project's line that called into torch, if it did so itself.
+
+    A few frames of others may lie between (a helper of Lightning's that seeds).
+    """
+    found = list_frames(1)
+    return f"{found[0][0]}:{found[0][1]}" if found else ""

@@ -1,0 +1,55 @@
+"""Watches which of the edited lines run, and when: the way from a differing number to a line of code.
+
+Only in the deep pass, which is a program run again; a debugger or coverage that traces already keeps its
+place, and then nothing is watched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+from .frames import place_of
+
+
+def watch(recorder: Any, folder: Path, edited: dict[str, list[int]]) -> None:
+    """Note each run of a line of `edited` (file in the tree -> lines) for `recorder`.
+
+    Forked children (workers of a loader) append theirs to a file in `folder`.
+    """
+    if sys.gettrace() is not None:
+        return
+    lines_by_file = {name: frozenset(lines) for name, lines in edited.items()}
+    watched: dict[CodeType, frozenset[int]] = {}
+    parent = os.getpid()
+    told: set[tuple[str, int]] = set()
+
+    def find_watched(code: CodeType) -> frozenset[int]:
+        found = watched.get(code)
+        if found is None:
+            own = lines_by_file.get(place_of(code), frozenset())
+            body = {line for _, _, line in code.co_lines() if line} if own else set()
+            found = watched[code] = own & body
+        return found
+
+    def see_line(frame: FrameType, event: str, _: Any) -> Any:
+        if event == "line" and frame.f_lineno in find_watched(frame.f_code):
+            place = place_of(frame.f_code), frame.f_lineno
+            if os.getpid() == parent:
+                recorder.hit(*place)
+            elif place not in told:
+                told.add(place)
+                with (folder / f"lines-{os.getpid()}.txt").open("a") as file:
+                    file.write(json.dumps(place) + "\n")
+        return see_line
+
+    def see_call(frame: FrameType, event: str, _: Any) -> Any:
+        return see_line if event == "call" and find_watched(frame.f_code) else None
+
+    sys.settrace(see_call)
+    threading.settrace(see_call)

@@ -1,0 +1,57 @@
+"""Which tensors of two programs are the same: by name and value, then by each alone, then by order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One parameter or buffer as it was first seen: `shape` is `dtype[sizes]`."""
+
+    name: str
+    shape: str
+    digest: str
+
+
+@dataclass
+class Matches:
+    """Indices of the expected side -> of the actual side; `guessed` ones were told apart by order alone."""
+
+    pairs: dict[int, int]
+    guessed: set[int]
+
+
+def match_tensors(expected: Sequence[Tensor], actual: Sequence[Tensor], known: Matches) -> None:
+    """Add to `known`: name and value, then a value that is unique, then name, value, order; shapes agree."""
+    matched = known.pairs
+    keys: list[tuple[Callable[[Tensor], Hashable], bool]] = [
+        (lambda t: t, False),
+        (lambda t: (t.shape, t.digest), True),
+        (lambda t: (t.name, t.shape), False),
+        (lambda t: (t.shape, t.digest), False),
+        (lambda t: t.shape, False),
+    ]
+    for number, (key, unique) in enumerate(keys):
+        taken = set(matched.values())
+        left = _index([index for index in range(len(expected)) if index not in matched], expected, key)
+        right = _index([index for index in range(len(actual)) if index not in taken], actual, key)
+        for place in left.keys() & right.keys():
+            pairs = list(zip(left[place], right[place], strict=False))
+            if not unique or len(left[place]) == len(right[place]) == 1:
+                matched.update(pairs)
+                if number >= 3 and len(pairs) > 1:
+                    known.guessed.update(index for index, _ in pairs)
+    ordered = dict(sorted(matched.items()))  # sets above: else the first one named would be any
+    matched.clear()
+    matched.update(ordered)
+
+
+def _index(
+    indices: list[int], tensors: Sequence[Tensor], key: Callable[[Tensor], Hashable]
+) -> dict[Hashable, list[int]]:
+    found: dict[Hashable, list[int]] = {}
+    for index in indices:
+        found.setdefault(key(tensors[index]), []).append(index)
+    return found

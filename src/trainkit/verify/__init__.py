@@ -1,0 +1,1 @@
+"""Any training command at two revisions: is it bitwise identical, and if not, where does it first differ?"""

@@ -1,0 +1,89 @@
+"""Which commit: the history between two revisions halved until training parts at one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainkit.errors import CannotJudgeError, UsageError
+from trainkit.repo.git import git, resolve_commit
+from trainkit.verdict import Status
+from trainkit.verify.options import RunOptions
+from trainkit.verify.result import Verification
+from trainkit.verify.verify import verify
+
+_EQUAL = {Status.IDENTICAL, Status.NOTED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bisection:
+    """The first commit that computes other bits than the good one, and how it differs from its predecessor."""
+
+    commit: str
+    verification: Verification
+    tried: tuple[str, ...]
+
+
+def bisect(
+    root: Path,
+    options: RunOptions,
+    *,
+    good: str,
+    bad: str,
+    overlay: Path | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Bisection:
+    """Compare commits between `good` and `bad` (first parents) with `good`, by halves.
+
+    A commit that cannot be judged (its run breaks) is passed over for its neighbour.
+
+    Raises:
+        UsageError: no such revisions, `good` is no ancestor of `bad`, or they train alike.
+        CannotJudgeError: no commit between them can be judged.
+    """
+    ends = resolve_commit(root, good), resolve_commit(root, bad)
+    listed = git(root, "rev-list", "--first-parent", "--reverse", f"{ends[0]}..{ends[1]}")
+    commits = listed.split()
+    if not commits or ends[0] == ends[1]:
+        raise UsageError("bisect-range", f"{good} is no ancestor of {bad}, or the same commit")
+    tried: list[str] = []
+
+    def judge(base: str, head: str) -> Verification:
+        progress(f"{head[:10]}")
+        result = verify(root, options, base=base, head=head, overlay=overlay, progress=progress)
+        told = git(root, "log", "-1", "--format=%h %s", head)
+        tried.append(f"{result.status:24} {told}")
+        return result
+
+    whole = judge(ends[0], ends[1])
+    if whole.status in _EQUAL:
+        raise UsageError("bisect-equal", f"{good} and {bad} train alike: {whole.summary}")
+    if whole.status is not Status.DIVERGED:
+        raise CannotJudgeError("bisect-unjudged", f"{bad}: {whole.summary}", evidence=whole.evidence)
+    low, high = -1, len(commits) - 1  # the first is known to be equal (-1: good itself), the second to differ
+    skipped: set[int] = set()
+    while high - low > 1:
+        middle = _choose(low, high, skipped)
+        if middle is None:
+            break
+        status = judge(ends[0], commits[middle]).status
+        if status in _EQUAL:
+            low = middle
+        elif status is Status.DIVERGED:
+            high = middle
+        else:
+            skipped.add(middle)
+    between = [commits[index][:10] for index in range(low + 1, high)]
+    commit = git(root, "log", "-1", "--format=%h %an %ad %s", "--date=short", commits[high])
+    if between:
+        commit += f" (or one that could not be judged: {', '.join(between)})"
+    base = commits[low] if low >= 0 else ends[0]
+    result = whole if len(commits) == 1 else judge(base, commits[high])
+    return Bisection(commit=commit, verification=result, tried=tuple(tried))
+
+
+def _choose(low: int, high: int, skipped: set[int]) -> int | None:
+    """Give the commit nearest to the middle that was not passed over."""
+    left = [index for index in range(low + 1, high) if index not in skipped]
+    return min(left, key=lambda index: abs(index - (low + high) / 2)) if left else None

@@ -1,0 +1,119 @@
+"""Recordings of baselines that are known to repeat, kept so that A/A costs once.
+
+Keyed by everything that a run depends on: the tree, the command and what is set for it, the environment,
+shared files, the recorder itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from trainkit import trace
+from trainkit.repo.git import git
+from trainkit.repo.trees import Tree
+from trainkit.trace.store import Recording, find_recording
+from trainkit.verify.options import RunOptions
+from trainkit.verify.run import Run
+
+_MOST_ENTRIES = 30
+# Variables that choose the interpreter, the libraries or their kernels.
+_INFLUENTIAL = (
+    "ATEN",
+    "CU",
+    "DNNL",
+    "LD_",
+    "MKL",
+    "OMP",
+    "ONEDNN",
+    "OPENBLAS",
+    "PATH",
+    "PYTHON",
+    "PYTORCH",
+    "TORCH",
+)
+
+
+def make_key(tree: Tree, options: RunOptions, overlay: Path | None) -> str:
+    """Give the name under which a run of `tree` is kept."""
+    inside = tree.path.relative_to(tree.top).as_posix()
+    parts: dict[str, Any] = {
+        "tree": git(tree.top, "rev-parse", f"HEAD:{'' if inside == '.' else inside}"),
+        "options": asdict(options),
+        "overlay": overlay.read_text(encoding="utf-8", errors="replace") if overlay else "",
+        "shared": [_list_stamps(tree.origin / name) for name in options.share],
+        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_INFLUENTIAL)},
+        "machine": [platform.python_version(), platform.machine(), _read_processor()],
+        "packages": sorted(f"{found.name}=={found.version}" for found in metadata.distributions()),
+        "recorder": [path.read_text() for path in sorted(Path(trace.__file__).parent.glob("*.py"))],
+    }
+    return hashlib.blake2b(json.dumps(parts, default=str).encode(), digest_size=16).hexdigest()
+
+
+def _list_stamps(root: Path) -> list[tuple[str, int, int]]:
+    files: Iterable[Path] = sorted(root.rglob("*")) if root.is_dir() else [root]
+    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.is_file()]
+
+
+def _read_processor() -> str:
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return "".join(
+            sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+        )
+    return platform.processor()
+
+
+def _folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(home) / "trainkit" / "verify"
+
+
+def load(key: str) -> Run | None:
+    """Give the kept run of a baseline, if there is one."""
+    folder = _folder() / key
+    with suppress(OSError, ValueError):
+        stdout = (folder / "stdout.txt").read_text(encoding="utf-8")
+        recording = find_recording(folder)
+        if recording.paths:
+            os.utime(folder)
+            return Run(side="baseline", recording=recording, stdout=stdout)
+    return None
+
+
+def keep(key: str, run: Run) -> None:
+    """Keep the run of a baseline; the least recently used ones go. A disk that is full keeps nothing."""
+    target = _folder() / key
+    writing = target.with_name(f"{key}.{os.getpid()}")
+    try:
+        writing.mkdir(parents=True)
+        for path in run.recording.paths:
+            shutil.copy2(path, writing / path.name)
+        (writing / "stdout.txt").write_text(run.stdout, encoding="utf-8")
+        forget(key)
+        writing.rename(target)
+    except OSError:
+        shutil.rmtree(writing, ignore_errors=True)
+        return
+    entries = sorted(_folder().iterdir(), key=lambda path: path.stat().st_mtime)
+    for path in entries[:-_MOST_ENTRIES]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def forget(key: str) -> None:
+    """Drop a kept run, for instance because the baseline does not repeat it."""
+    shutil.rmtree(_folder() / key, ignore_errors=True)
+
+
+def kept(recording: Recording) -> bool:
+    """Tell whether a recording lies in the cache."""
+    return any(path.is_relative_to(_folder()) for path in recording.paths)

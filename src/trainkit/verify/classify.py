@@ -1,0 +1,132 @@
+"""The phase and the class of cause of a divergence, from what differs first and what the deep pass found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainkit.trace.compare import Comparison
+from trainkit.trace.locate import Culprit, Location
+
+_MASKS = {"masked_fill", "masked_fill_", "where", "tril", "triu", "tril_", "triu_", "eq", "ne", "lt", "gt", "le",
+          "ge", "logical_and", "logical_or", "logical_not", "bitwise_and", "bitwise_or", "bitwise_not"}  # fmt: skip
+_HALF = ("bfloat16", "float16")
+_LOSSES = ("nll_loss", "cross_entropy", "mse_loss", "binary_cross_entropy", "smooth_l1", "kl_div")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """What class of cause a divergence has; `level` tells rounding from another value."""
+
+    phase: str
+    kind: str
+    detail: str = ""
+    level: str = "value-level"
+
+    def __str__(self) -> str:
+        return f"{self.kind}{': ' if self.detail else ''}{self.detail}"
+
+
+def classify(comparison: Comparison, location: Location | None) -> Cause:
+    """Name phase, class and level of the first divergence."""
+    assert comparison.first is not None
+    phase = _find_phase(comparison, location)
+    kind, detail = _find_kind(comparison, location, phase)
+    return Cause(phase=phase, kind=kind, detail=detail, level=_find_level(comparison, location))
+
+
+def _find_phase(comparison: Comparison, location: Location | None) -> str:
+    """The deep pass knows better than the order of what a step holds, once it has found an operation."""
+    first = comparison.first
+    assert first is not None
+    keys = {difference.key for difference in first.differences}
+    draws = location is not None and location.draws_elsewhere()
+    if first.phase in {"init", "save", "eval"}:
+        return first.phase
+    if comparison.resumed and keys & {"rng", "calls", "batch", "state", "outputs"} and draws:
+        return "save"
+    found = location.phase if location else ""
+    if first.first.key in {"hyper", "steps", "lost parameter", "averages"} or not found:
+        return first.phase
+    if keys & {"batch", "loaded"} and found in {"init", "schedule", "data", "eval", "clip"}:
+        return "data"
+    if draws and found not in {"eval", "data"}:
+        return "rng"
+    hard = next((item.phase for item in first.differences if item.hard), first.phase)
+    if found in {"init", "eval", "data", "schedule"} or (hard == "loss" and found not in {"forward", "loss"}):
+        return hard if first.first.key in {"outputs", "model output", "state"} else first.phase
+    return found
+
+
+def _find_kind(comparison: Comparison, location: Location | None, phase: str) -> tuple[str, str]:
+    first = comparison.first
+    assert first is not None
+    keys = {difference.key: difference for difference in first.differences}
+    if first.first.key == "steps":
+        return "data", "another number of steps"
+    if phase == "init":
+        return "init", _name_seed(comparison)
+    if phase == "save":
+        return "save/resume", ""
+    if first.first.key == "lost parameter":
+        return "optimizer", f"{first.first.name}: {first.first.expected} -> {first.first.actual}"
+    if "hyper" in keys:
+        change = f"{keys['hyper'].expected} -> {keys['hyper'].actual}"
+        return ("schedule", change) if phase == "schedule" else ("hyper-parameter", change)
+    if phase == "eval":
+        side = "rng" in keys or "buffers" in keys
+        return ("eval side effect", "it also changes training") if side else ("eval", "")
+    if phase == "data":
+        return ("data order" if "batch" in keys or "loaded" in keys else "data"), ""
+    if comparison.modes[0] != comparison.modes[1] and _strip_counts(comparison.modes):
+        return "mode", f"{comparison.modes[0]} -> {comparison.modes[1]}"
+    culprits = [culprit for culprit in (location.expected, location.actual) if culprit] if location else []
+    return _kind_of_operations(culprits, phase)
+
+
+def _kind_of_operations(culprits: list[Culprit], phase: str) -> tuple[str, str]:
+    shapes = [f"{culprit.sample.get('shape', '')} {culprit.arguments}" for culprit in culprits]
+    if len(shapes) == 2:
+        half = [any(dtype in shape for dtype in _HALF) for shape in shapes]
+        if half[0] != half[1] or "float64" in shapes[0] != "float64" in shapes[1]:
+            return "precision", f"{culprits[0].arguments} -> {culprits[1].arguments}"
+    if phase == "rng" or (len(culprits) == 1 and culprits[0].state):
+        return "RNG consumption", ""
+    if culprits and all(culprit.op in _MASKS for culprit in culprits):
+        return "mask", ""
+    if any("attention" in culprit.op for culprit in culprits) and len(culprits) == 2:
+        if culprits[0].op == culprits[1].op and culprits[0].arguments != culprits[1].arguments:
+            return "mask", ""
+    if phase == "forward" and any(culprit.op.startswith(_LOSSES) for culprit in culprits):
+        return "loss", ""
+    return phase, ""
+
+
+def _strip_counts(modes: tuple[str, str]) -> bool:
+    """Tell whether the modes differ in more than the number of modules: in training flags or autocast."""
+    left, right = (mode.split(" ", 1) for mode in modes)
+    return (
+        left[0] != right[0]
+        or ("eval" in modes[0]) != ("eval" in modes[1])
+        or (("autocast" in modes[0]) != ("autocast" in modes[1]))
+    )
+
+
+def _name_seed(comparison: Comparison) -> str:
+    return next((fact for fact in comparison.facts if fact.startswith("seed ")), "")
+
+
+def _find_level(comparison: Comparison, location: Location | None) -> str:
+    """Only an operation that was replaced by another can be rounding: the same one with other arguments is not."""
+    first = comparison.first
+    assert first is not None
+    hard = {difference.key for difference in first.differences}
+    if hard & {"hyper", "steps", "rng", "lost parameter", "parameter set", "calls"}:
+        return "value-level"
+    if location is None or location.size is None or not location.size.is_rounding():
+        return "value-level"
+    left, right = location.expected, location.actual
+    if left and right and left.op == right.op and left.arguments != right.arguments:
+        return "value-level"
+    if any("eps" in fact for fact in comparison.facts):
+        return "value-level"
+    return "rounding-level"

@@ -1,0 +1,298 @@
+"""From recorded runs to a verdict: compare, say what it is worth, and zoom in on the first divergence."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from trainkit.errors import CannotJudgeError
+from trainkit.trace.compare import Comparison, Summary, compare, list_environment_differences
+from trainkit.trace.locate import Edited, Line, Location, locate, read_deep
+from trainkit.trace.store import Event, Recording
+from trainkit.verdict import Status
+from trainkit.verify.classify import Cause, classify
+from trainkit.verify.result import Verification
+from trainkit.verify.run import Run
+
+# side ("baseline" or "candidate"), options of the deep pass -> the recorded run
+Record = Callable[[str, Mapping[str, Any]], Run]
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\bnan\b|\binf\b")
+_PRECISE = re.compile(r"\d\.\d{3}|\d{4}")  # a measure, no coarse time
+_VOLATILE = re.compile(
+    r"time|sec|\bms\b|\d ?ms|\d ?s\b|/s|it/|eta|elapsed|mem|mfu|[mg]i?b\b|pid|date|:\d\d", re.I
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two runs, compared process by process; `which` names the one that differs first."""
+
+    comparison: Comparison
+    which: str
+    number: int
+    num_processes: int
+
+
+def compare_recordings(expected: Recording, actual: Recording) -> Pair:
+    """Compare the processes of two commands, ranks in order.
+
+    Raises:
+        CannotJudgeError: nothing was recorded, or a trace is damaged.
+    """
+    return compare_processes(iter(expected.processes()), iter(actual.processes()))
+
+
+def compare_processes(expected: Iterator[Iterator[Event]], actual: Iterator[Iterator[Event]]) -> Pair:
+    """Compare process after process; the pair whose first divergence has the smallest step counts.
+
+    Raises:
+        CannotJudgeError: the sides have another number of processes, or none.
+    """
+    found: list[Comparison] = []
+    for left, right in zip_longest(expected, actual):
+        if left is None or right is None:
+            message = "one side trained in another number of processes than the other"
+            raise CannotJudgeError("processes-differ", message)
+        found.append(compare(left, right))
+    if not found:
+        raise CannotJudgeError("nothing-recorded", "no process called backward or an optimizer's step")
+    diverged = [item for item in found if item.first]
+    chosen = min(diverged, key=lambda item: item.first.step % (1 << 62)) if diverged else found[0]  # type: ignore[union-attr]
+    number = found.index(chosen)
+    which = f"process {number} of {len(found)}" if len(found) > 1 else ""
+    return Pair(comparison=chosen, which=which, number=number, num_processes=len(found))
+
+
+def judge_runs(
+    expected: Run,
+    actual: Run,
+    *,
+    record: Record | None = None,
+    edited: tuple[Edited, Edited] = ({}, {}),
+    progress: Callable[[str], None] = lambda _: None,
+) -> Verification:
+    """Judge a run of the candidate by a run of the baseline that is known to repeat.
+
+    `record` runs a side once more, for the deep pass; without it a divergence is named by its step,
+    phase and module only.
+
+    Raises:
+        CannotJudgeError: a trace is damaged.
+    """
+    broken = _judge_broken(expected, actual)
+    if broken:
+        return broken
+    pair = compare_recordings(expected.recording, actual.recording)
+    comparison = pair.comparison
+    vacuous = judge_vacuous(pair)
+    if vacuous:
+        return vacuous
+    if comparison.first:
+        location: Location | None = None
+        extra: list[str] = []
+        if record:
+            location, extra = _zoom(pair, comparison.first.step, record, edited, progress)
+        return conclude(pair, location, notes=tuple(extra))
+    printed = _compare_output(expected.stdout, actual.stdout)
+    if printed and record:
+        again = record("candidate", {})
+        if _compare_output(expected.stdout, again.stdout) == printed:
+            return _judge_printed(pair, printed, record, edited, progress)
+    return conclude(pair)
+
+
+def _judge_printed(
+    pair: Pair,
+    printed: tuple[str, str],
+    record: Record,
+    edited: tuple[Edited, Edited],
+    progress: Callable[[str], None],
+) -> Verification:
+    """Training is the same and other numbers are printed, on either side each time: that is reported wrong."""
+    reads = pair.comparison.reads
+    location, _ = _zoom(pair, reads[0] if reads else -1, record, edited, progress, ends="reads")
+    lines = [*location.expected_lines, *location.actual_lines] if location else []
+    evaluated = reads[1].startswith("eval:") if reads else any(line.phase == "eval" for line in lines)
+    phase = "eval" if evaluated else "log"
+    cause = Cause(phase=phase, kind="logging-only", detail=f"{printed[0]!r} -> {printed[1]!r}")
+    counts = _count(pair.comparison.expected)
+    return Verification(
+        status=Status.DIVERGED,
+        summary=f"diverged in what is printed alone, {phase}: training is bitwise identical over {counts}; {cause}",
+        cause=cause,
+        process=pair.which,
+        comparison=pair.comparison,
+        location=location,
+        notes=pair.comparison.notes,
+    )
+
+
+def conclude(pair: Pair, location: Location | None = None, *, notes: tuple[str, ...] = ()) -> Verification:
+    """Put a comparison of complete runs into words."""
+    comparison = pair.comparison
+    if comparison.first:
+        cause = classify(comparison, location)
+        place = comparison.first.describe(cause.phase)
+        return Verification(
+            status=Status.DIVERGED,
+            summary=f"diverged at {place}; {cause} ({cause.level})",
+            cause=cause,
+            process=pair.which,
+            comparison=comparison,
+            location=location,
+            notes=(*comparison.notes, *notes),
+        )
+    told = (*comparison.notes, *_reword_facts(comparison), *notes)
+    counts = _count(comparison.expected)
+    words = f"bitwise identical over {counts}"
+    status = Status.NOTED if told else Status.IDENTICAL
+    if pair.num_processes > 1:
+        words += f", in each of {pair.num_processes} processes"
+    return Verification(status=status, summary=words, comparison=comparison, notes=told)
+
+
+def _count(summary: Summary) -> str:
+    parts = [f"{summary.num_steps} step{'s' if summary.num_steps != 1 else ''}"]
+    for number, word in (
+        (summary.num_evaluations, "evaluation pass"),
+        (summary.num_saved, "save"),
+        (summary.num_resumed, "resume"),
+    ):
+        if number:
+            plural = "es" if word.endswith("s") else "s"
+            parts.append(f"{number} {word}{plural if number > 1 else ''}")
+    return ", ".join(parts)
+
+
+def _judge_broken(expected: Run, actual: Run) -> Verification | None:
+    """Say that a run broke, and what can be said of the steps before."""
+    run = expected if expected.broke else actual
+    if not run.broke:
+        return None
+    before = "nothing was recorded before"
+    comparison, which = None, ""
+    if expected.recording.paths and actual.recording.paths and expected is not actual:
+        try:
+            pair = compare_recordings(expected.recording, actual.recording)
+            comparison, which = pair.comparison, pair.which
+            before = f"until then {comparison.num_steps} steps were bitwise identical"
+            if comparison.first:
+                before = f"before that it diverged at {comparison.first.describe()}"
+        except CannotJudgeError as error:
+            before = str(error)
+    both = "; so does the baseline" if expected.broke and actual.broke and expected is not actual else ""
+    summary = f"{run.broke}{both}; {before}"
+    return Verification(
+        status=Status.ERROR, summary=summary, evidence=run.evidence, comparison=comparison, process=which
+    )
+
+
+def judge_vacuous(pair: Pair) -> Verification | None:
+    """Equality of programs that trained nothing, or computed no numbers, means nothing."""
+    comparison = pair.comparison
+    left, right = comparison.expected, comparison.actual
+    incomparable = list_environment_differences(left.environment, right.environment)
+    if left.environment and right.environment and incomparable:
+        summary = f"recorded in different environments: {', '.join(incomparable)}"
+        return Verification(status=Status.NOT_COMPARABLE, summary=summary, comparison=comparison)
+    if comparison.first:
+        return None
+    for side, summary_of in (("baseline", left), ("candidate", right)):
+        reason = ""
+        if not summary_of.num_steps:
+            reason = "took no optimizer step"
+        elif not summary_of.trained:
+            reason = "trained nothing: no step changed a parameter"
+        elif summary_of.num_backwards and summary_of.only_not_finite:
+            reason = f"computed no numbers: {summary_of.not_finite}, and no finite one"
+        elif not summary_of.complete:
+            reason = f"was cut off after {summary_of.num_steps} steps: killed, or left by os._exit"
+        if reason:
+            summary = f"the {side} {reason}; that both sides agree means nothing"
+            return Verification(status=Status.INCONCLUSIVE, summary=summary, comparison=comparison)
+    return None
+
+
+def _zoom(
+    pair: Pair,
+    at: int,
+    record: Record,
+    edited: tuple[Edited, Edited],
+    progress: Callable[[str], None],
+    *,
+    ends: str = "",
+) -> tuple[Location | None, list[str]]:
+    """Run both sides once more and record the operations of the first step that differs."""
+    comparison = pair.comparison
+    step = max(1, at) if at >= 0 else comparison.num_steps + 1
+    runs, told = [], []
+    for side, lines in zip(("baseline", "candidate"), edited, strict=True):
+        progress(f"zooming in on step {step}: {side}")
+        limit = {"steps": step} if at >= 0 else {}
+        runs.append(record(side, {"deep": step, "edited": lines, **limit}))
+    try:
+        deep = [read_deep(run.recording.processes()[pair.number]) for run in runs]
+    except (CannotJudgeError, IndexError) as error:
+        return None, [f"the deep pass failed: {error or 'it recorded nothing'}"]
+    hard = comparison.first.differences if comparison.first else ()
+    keys = {difference.key for difference in hard if difference.hard}
+    ends = ends or ("outputs" if keys & {"evaluated", "saved"} or at < 0 else "numbers")
+    location = locate(deep[0], deep[1], edited=edited, ends=ends)
+    worker_lines = [_read_worker_lines(run.recording) for run in runs]
+    location = replace(
+        location,
+        expected_lines=(*location.expected_lines, *worker_lines[0])[:6],
+        actual_lines=(*location.actual_lines, *worker_lines[1])[:6],
+    )
+    if comparison.expected.compiled or comparison.actual.compiled:
+        agree = all(item.step for item in deep) and _same_step(deep[0].step, deep[1].step)
+        told.append(
+            "the deep pass ran without torch.compile"
+            + (", and there both sides agree: they differ only when compiled" if agree else "")
+        )
+    return location, told
+
+
+def _same_step(left: Event | None, right: Event | None) -> bool:
+    return bool(left and right and all(left[k] == right[k] for k in ("gradients", "parameters")))
+
+
+def _read_worker_lines(recording: Recording) -> list[Line]:
+    found: dict[Line, None] = {}
+    for folder in {path.parent for path in recording.paths}:
+        for path in sorted(Path(folder).glob("lines-*.txt")):
+            for text in path.read_text().splitlines():
+                file, line = json.loads(text)
+                found[Line(file, line, "", "ran in a worker of the loader")] = None
+    return list(found)
+
+
+def _reword_facts(comparison: Comparison) -> list[str]:
+    """Of two equal runs only facts of the model, optimizers and loaders are worth a note."""
+    kinds = ("modules:", "optimizer", "loader:", "schedules:", "torch:", "seed")
+    return [fact for fact in comparison.facts if fact.startswith(kinds)]
+
+
+def _compare_output(expected: str, actual: str) -> tuple[str, str] | None:
+    """Give the first line that is printed with the same words and other numbers; times are passed over."""
+    left, right = expected.splitlines(), actual.splitlines()
+    if len(left) != len(right):
+        return None
+    for before, now in zip(left, right, strict=True):
+        same_words = before and _NUMBER.sub("#", before) == _NUMBER.sub("#", now)
+        if before != now and same_words and not _VOLATILE.search(before) and _PRECISE.search(before):
+            return before.strip()[:100], now.strip()[:100]
+    return None
+
+
+def keep_repeated(first: str, second: str) -> str:
+    """Empty the lines that two runs of the same code print otherwise; all, when they are of another number."""
+    left, right = first.splitlines(), second.splitlines()
+    if len(left) != len(right):
+        return ""
+    return "\n".join(a if a == b else "" for a, b in zip(left, right, strict=True))

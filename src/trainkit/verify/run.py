@@ -1,0 +1,128 @@
+"""One command, run in a copy of a tree and recorded."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainkit import trace
+from trainkit.errors import CannotJudgeError
+from trainkit.repo.process import Completed, prove_sources, run_in_tree
+from trainkit.repo.trees import Tree, copy_tree
+from trainkit.trace.store import Recording, find_recording
+from trainkit.verify.options import RunOptions
+
+PRELOAD = Path(trace.__file__).with_name("preload.py")
+_QUOTED = re.compile(r"['\"]([^'\"\n]{1,300})['\"]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A recorded run: its traces, what it printed, and why it broke if it did."""
+
+    side: str
+    recording: Recording
+    stdout: str = ""
+    broke: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+def record_run(
+    tree: Tree, options: RunOptions, *, into: Path, hash_seed: str = "", deep: Mapping[str, Any] | None = None
+) -> Run:
+    """Run the command in a copy of `tree`; its traces land in `into`. A run that broke is a value, too.
+
+    `deep` has the options of the deep pass, for which compilation is switched off.
+
+    Raises:
+        CannotJudgeError: it could not be started, or ran on other sources than the tree's.
+    """
+    into.mkdir(parents=True)
+    environment = {
+        **options.environment(hash_seed=hash_seed),
+        "TRAINKIT_TRACE": str(into),
+        "TRAINKIT_TRACE_OPTIONS": json.dumps(options.trace_options() | dict(deep or {})),
+        **({"TORCHDYNAMO_DISABLE": "1"} if deep else {}),
+    }
+    with copy_tree(tree, share=options.share) as copy:
+        done, broke = None, ""
+        try:
+            done = run_in_tree(
+                copy,
+                list(options.command),
+                shown=options.shown(),
+                timeout_s=options.timeout_s,
+                environment=environment,
+                preload=PRELOAD,
+                prove=False,
+                without=options.left_alone(),
+            )
+        except CannotJudgeError as error:
+            if error.slug != "command-timeout":
+                raise
+            broke = str(error)
+        recording = find_recording(into)
+        if done is None:
+            return Run(side=tree.side, recording=recording, broke=broke)
+        if done.returncode and not _stopped_by_us(recording):
+            broke = f"on the {tree.side} side `{options.shown()}` left with status {done.returncode}"
+            broke += _advise_share(tree, copy, done)
+        if recording.paths or not broke:
+            prove_sources(copy, done)
+        evidence = tuple(line.replace(str(copy.path) + "/", "") for line in done.last_words())
+        return Run(
+            side=tree.side,
+            recording=recording,
+            stdout=done.stdout.replace(str(copy.path), ""),
+            broke=broke,
+            evidence=evidence if broke else (),
+        )
+
+
+def prepare(tree: Tree, options: RunOptions) -> None:
+    """Run the setup command in a tree, once.
+
+    Raises:
+        CannotJudgeError: it failed.
+    """
+    if not options.setup:
+        return
+    command = ["/bin/sh", "-c", options.setup]
+    environment = options.environment()
+    done = run_in_tree(
+        tree, command, shown=options.setup, timeout_s=options.timeout_s, environment=environment, prove=False
+    )
+    if done.returncode:
+        message = f"--setup `{options.setup}` left with status {done.returncode} on the {tree.side} side"
+        raise CannotJudgeError("setup-failed", message, evidence=done.last_words())
+
+
+def _stopped_by_us(recording: Recording) -> bool:
+    """Tell whether the program ended because it had taken as many steps as were asked for."""
+    for path in recording.paths:
+        with path.open(encoding="utf-8") as file:
+            last = ""
+            for line in file:
+                last = line
+        if '"stopped":true' in last[:200]:
+            return True
+    return False
+
+
+def _advise_share(tree: Tree, copy: Tree, done: Completed) -> str:
+    """Name what the user's folder has and the tree lacks, of the paths in an error message."""
+    if not re.search(
+        r"FileNotFound|No such file|not found|does not exist|cannot find", done.stderr + done.stdout
+    ):
+        return ""
+    for text in _QUOTED.findall(done.stderr + done.stdout):
+        relative = text.removeprefix(str(copy.path)).removeprefix(str(tree.origin)).lstrip("/")
+        for path in (Path(relative), Path(relative).parent):
+            if path.parts and (tree.origin / path).exists() and not (copy.path / path).exists():
+                return f"; git ignores {path}, which your folder has: --share {shlex.quote(str(path))}"
+    return ""

@@ -1,0 +1,198 @@
+"""The use case: one training command at two revisions → a verdict, with the place where they part."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trainkit.errors import CannotJudgeError
+from trainkit.repo.git import default_base
+from trainkit.repo.trees import Tree, open_trees
+from trainkit.trace.locate import Edited
+from trainkit.verdict import Status
+from trainkit.verify import cache
+from trainkit.verify.edits import list_edits, read_context
+from trainkit.verify.judge import judge_runs, keep_repeated
+from trainkit.verify.options import RunOptions, check_paths
+from trainkit.verify.result import Excerpt, Verification
+from trainkit.verify.run import Run, prepare, record_run
+
+Progress = Callable[[str], None]
+
+
+def verify(
+    root: Path,
+    options: RunOptions,
+    *,
+    base: str | None = None,
+    head: str | None = None,
+    overlay: Path | None = None,
+    use_cache: bool = True,
+    control_hash_seed: str = "",
+    progress: Progress = lambda _: None,
+) -> Verification:
+    """Run a command on the baseline and the candidate and tell whether they trained bit for bit alike.
+
+    The baseline is run twice first (unless a run that is known to repeat is kept): what differs from
+    itself is `unstable`. `control_hash_seed` gives the second run another hash seed.
+
+    Raises:
+        UsageError: no such revision, overlay or shared path.
+        CannotJudgeError: git failed, a run could not be started, or loaded foreign sources.
+    """
+    start = time.monotonic()
+    check_paths(root, options)
+    base = base if base is not None else default_base(root)
+    with open_trees(root, base, head=head, overlay=overlay) as (candidate, baseline):
+        assert baseline is not None
+        result = verify_trees(
+            baseline,
+            candidate,
+            options,
+            overlay=overlay,
+            use_cache=use_cache,
+            control_hash_seed=control_hash_seed,
+            progress=progress,
+        )
+    progress("")
+    return replace(result, duration_s=time.monotonic() - start)
+
+
+def verify_trees(
+    baseline: Tree,
+    candidate: Tree,
+    options: RunOptions,
+    *,
+    overlay: Path | None = None,
+    use_cache: bool = True,
+    control_hash_seed: str = "",
+    progress: Progress = lambda _: None,
+) -> Verification:
+    """Do the same in trees that are open already."""
+    session = _Session(baseline, candidate, options, progress)
+    result = session.run(overlay, use_cache=use_cache, control_hash_seed=control_hash_seed)
+    return replace(
+        result,
+        command=options.shown(),
+        baseline=baseline.revision,
+        candidate=candidate.revision,
+        settings=tuple(options.describe()),
+        excerpts=tuple(_read_excerpts(result, baseline, candidate)),
+    )
+
+
+class _Session:
+    """The runs of one verification, each in a folder of its own."""
+
+    def __init__(self, baseline: Tree, candidate: Tree, options: RunOptions, progress: Progress) -> None:
+        self._trees = {"baseline": baseline, "candidate": candidate}
+        self._options = options
+        self._progress = progress
+        self._prepared: set[str] = set()
+        self._num_runs = 0
+
+    def run(self, overlay: Path | None, *, use_cache: bool, control_hash_seed: str) -> Verification:
+        key = cache.make_key(self._trees["baseline"], self._options, overlay) if use_cache else ""
+        expected = cache.load(key) if key and not control_hash_seed else None
+        cached = expected is not None
+        if expected is None:
+            expected, bad = self._record_twice(control_hash_seed)
+            if bad:
+                return bad
+            if key and not expected.broke:
+                cache.keep(key, expected)
+        actual = self._record("candidate", "training the candidate")
+        result = self._judge(expected, actual)
+        if cached and result.status not in {Status.IDENTICAL, Status.NOTED, Status.ERROR}:
+            cache.forget(key)  # what was kept is only believed when it agrees
+            return self.run(overlay, use_cache=False, control_hash_seed="")
+        if result.status is Status.DIVERGED and not self._edits()[0] and not self._edits()[1]:
+            note = "no line of Python differs between the sides: data, or the environment, may"
+            result = replace(result, notes=(*result.notes, note))
+        return result
+
+    def _record_twice(self, control_hash_seed: str) -> tuple[Run, Verification | None]:
+        first = self._record("baseline", "training the baseline")
+        if first.broke:
+            if not first.recording.paths:
+                return first, judge_runs(first, first)
+            return first, None
+        second = self._record("baseline", "training the baseline again", hash_seed=control_hash_seed)
+        control = judge_runs(first, second)
+        if control.status in {Status.IDENTICAL, Status.NOTED}:
+            return replace(first, stdout=keep_repeated(first.stdout, second.stdout)), None
+        if control.status is Status.DIVERGED:
+            other = f" under hash seed {control_hash_seed}" if control_hash_seed else ""
+            summary = f"the baseline differs from itself{other}: {control.summary}"
+            control = replace(control, status=Status.UNSTABLE, summary=summary)
+        return first, control
+
+    def _record(
+        self, side: str, what: str, *, hash_seed: str = "", deep: Mapping[str, Any] | None = None
+    ) -> Run:
+        tree = self._trees[side]
+        if side not in self._prepared:
+            if self._options.setup:
+                self._progress(f"setting up the {side}")
+            prepare(tree, self._options)
+            self._prepared.add(side)
+        self._progress(what)
+        self._num_runs += 1
+        into = tree.scratch / f"trace-{self._num_runs}"
+        return record_run(tree, self._options, into=into, hash_seed=hash_seed, deep=deep)
+
+    def _judge(self, expected: Run, actual: Run) -> Verification:
+        def zoom(side: str, deep: Mapping[str, Any]) -> Run:
+            what = f"zooming in on step {deep['deep']}: {side}" if deep else f"training the {side} again"
+            return self._record(side, what, deep=deep)
+
+        return judge_runs(expected, actual, record=zoom, edited=self._edits(), progress=self._progress)
+
+    def _edits(self) -> tuple[Edited, Edited]:
+        if not hasattr(self, "_edited"):
+            self._edited = list_edits(self._trees["baseline"], self._trees["candidate"])
+        return self._edited
+
+
+def _read_excerpts(result: Verification, baseline: Tree, candidate: Tree) -> list[Excerpt]:
+    """Give the lines of code that the report shows: of each side the edited one, else the operation's."""
+    location = result.location
+    if location is None:
+        return []
+    found = []
+    for tree, lines, culprit in (
+        (baseline, location.expected_lines, location.expected),
+        (candidate, location.actual_lines, location.actual),
+    ):
+        places = list(lines[:1])
+        if culprit and culprit.line and culprit.line not in places:
+            places.append(replace(culprit.line, why=f"operation {culprit.op}"))
+        for place in places:
+            context = read_context(tree, place.file, place.line)
+            if context:
+                found.append(Excerpt(side=tree.side, place=place, lines=tuple(context)))
+    return found
+
+
+def record(root: Path, options: RunOptions, *, into: Path, progress: Progress = lambda _: None) -> Run:
+    """Record a command on the working tree as it is; the traces land in the folder `into`.
+
+    Raises:
+        CannotJudgeError: it could not be started, or nothing was recorded.
+    """
+    check_paths(root, options)
+    with open_trees(root, None) as (tree, _):
+        prepare(tree, options)
+        progress("training")
+        run = record_run(tree, options, into=tree.scratch / "trace")
+        progress("")
+        if not run.recording.paths:
+            message = run.broke or f"`{options.shown()}` called neither backward nor an optimizer's step"
+            raise CannotJudgeError("nothing-recorded", message, evidence=run.evidence)
+        shutil.copytree(tree.scratch / "trace", into, dirs_exist_ok=True)
+    paths = tuple(into / path.name for path in run.recording.paths)
+    return replace(run, recording=replace(run.recording, paths=paths))
