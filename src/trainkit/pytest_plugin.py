@@ -1,4 +1,4 @@
-"""For pytest: `--benchmark`, `--golden-update`, the marker `gpu`, and the fixture `trainkit_guard`.
+"""For pytest: `--benchmark`, `--golden-update`, the marker `gpu`, fixtures `trainkit_guard`, `trainkit_verify`.
 
 Loads nothing but pytest; what a fixture needs is imported when it is used.
 """
@@ -79,6 +79,43 @@ def trainkit_guard(request: pytest.FixtureRequest) -> Callable[..., Verdict]:
     return lambda name, *, base=None, **table: _run_guard(
         config.rootpath, name, base, table, config.getoption("trainkit_golden_update")
     )
+
+
+@pytest.fixture
+def trainkit_verify(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Call a training function at a revision and here, and fail unless both are bitwise identical.
+
+    `trainkit_verify(train_two_epochs, base="main")`, or against tests/golden/NAME.jsonl:
+    `trainkit_verify(train_two_epochs, golden="NAME")`. The function takes no arguments and stands at the
+    top of its file; keywords such as `steps` and `env` are those of `trainkit verify`.
+    """
+    root = request.config.rootpath
+    update = request.config.getoption("trainkit_golden_update")
+    return lambda function, *, base="", golden="", **options: _verify_function(
+        root, function, base, golden, options, update
+    )
+
+
+def _verify_function(
+    root: Path, function: Callable[[], Any], base: str, golden: str, options: dict[str, Any], update: bool
+) -> None:
+    if bool(base) == bool(golden):
+        raise pytest.UsageError("trainkit_verify needs either base='REF' or golden='NAME'")
+    if golden:
+        import shlex
+
+        from trainkit.verify.function import make_command
+
+        command = shlex.join(make_command(root, function)[1])
+        _run_guard(root, "golden", None, {"runs": {golden: {"commands": [command]}}}, update)
+        return
+    from trainkit.report.verification import render_verification
+    from trainkit.verdict import exit_status_of
+    from trainkit.verify.function import verify_function
+
+    result = verify_function(root, function, base=base, **options)
+    if exit_status_of(result.status):
+        pytest.fail(render_verification(result), pytrace=False)
 
 
 def _run_guard(root: Path, name: str, base: str | None, table: dict[str, Any], update: bool) -> Verdict:

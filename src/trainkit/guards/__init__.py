@@ -8,6 +8,7 @@ from __future__ import annotations
 # name -> where its `check(context) -> Verdict` is; loaded when it is run
 GUARDS = {
     "imports": "trainkit.guards.imports",
+    "verify": "trainkit.guards.verify",
     "golden": "trainkit.guards.golden",
     "complexity": "trainkit.guards.complexity",
     "bench": "trainkit.guards.bench",

@@ -70,7 +70,8 @@ def run_in_tree(
     shown = shown or " ".join(command)
     with tempfile.TemporaryDirectory(prefix="sources-", dir=tree.scratch) as folder:
         fixed = {key: value for key, value in _FIXED.items() if key not in without}
-        variables = _child_environment(tree) | fixed | dict(environment or {})
+        given = dict(environment or {})
+        variables = _child_environment(tree, given.pop("PYTHONPATH", None)) | fixed | given
         variables |= {"TRAINKIT_SOURCES": folder, "TRAINKIT_PRELOAD": str(preload or "")}
         returncode, stdout, stderr = _communicate(words, shown, tree.path, variables, timeout_s)
         own, foreign = _read_sources(Path(folder))
@@ -82,12 +83,14 @@ def run_in_tree(
     return done
 
 
-def _child_environment(tree: Tree) -> dict[str, str]:
+def _child_environment(tree: Tree, python_path: str | None) -> dict[str, str]:
     # Entries of the user's PYTHONPATH that lie in the project mean the same place in the tree.
     origin = str(tree.origin)
+    if python_path is None:
+        python_path = os.environ.get("PYTHONPATH", "")
     inherited = [
         str(tree.path) + entry.removeprefix(origin) if (entry + os.sep).startswith(origin + os.sep) else entry
-        for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        for entry in python_path.split(os.pathsep)
         if entry
     ]
     search = [str(_BOOTSTRAP), *tree.python_path(), *inherited]

@@ -148,9 +148,9 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _apply_overlay(overlay: Path, top: Path, folder: Path, side: str) -> None:
     if not overlay.is_file():
         raise UsageError("overlay-missing", f"--overlay {overlay}: no such file")
-    inside = folder.relative_to(top).as_posix()
+    inside = [f"--directory={folder.relative_to(top).as_posix()}"] if folder != top else []
     try:
-        git(top, "apply", "--whitespace=nowarn", f"--directory={inside}", str(overlay.resolve()))
+        git(top, "apply", "--whitespace=nowarn", *inside, str(overlay.resolve()))
     except CannotJudgeError as error:
         said = str(error).rpartition("error: ")[2]
         raise UsageError("overlay-does-not-apply", f"{overlay} on the {side} side: {said}") from error

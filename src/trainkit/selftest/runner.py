@@ -137,7 +137,7 @@ class _Host:
         output = self.folder / "output.txt"
         environment = {
             "TRAINKIT_TRACE": str(into),
-            "TRAINKIT_TRACE_OPTIONS": json.dumps(dict(deep or {})),
+            "TRAINKIT_TRACE_OPTIONS": json.dumps({"level": "light", **(deep or {})}),
             "TRAINKIT_TREE": str(work),
         }
         job = {
@@ -184,7 +184,12 @@ def _judge_case(host: _Host, case: Case, hidden_under: Case | None) -> Outcome:
     expected = host.baselines[case.project]
 
     def zoom(side: str, deep: Mapping[str, Any]) -> Run:
-        return host.record(before if side == "baseline" else after, case.project, deep)
+        if side == "candidate":
+            return host.record(after, case.project, deep)
+        key = case.project + json.dumps(deep, sort_keys=True)
+        if key not in host.baselines:
+            host.baselines[key] = host.record(before, case.project, deep)
+        return host.baselines[key]
 
     actual = host.record(after, case.project)
     edited = list_edits(baseline, candidate)

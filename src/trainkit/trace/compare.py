@@ -104,6 +104,7 @@ class Comparison:
     expected: Summary
     actual: Summary
     modes: tuple[str, str] = ("", "")  # of the first differing step
+    light: bool = False  # recorded by the light pass, which tells that something differs, not what
     resumed: bool = False  # a checkpoint was loaded in the first differing step
     reads: tuple[int, str] | None = None  # step and value of a number that only the baseline takes out
 
@@ -177,6 +178,8 @@ class _Side:
             summary.complete, summary.stopped = True, event["stopped"]
             summary.compiled = event["compiled"] > 0
             summary.environment = event["environment"]
+            first = [tensor.digest for tensor in self.parameters]
+            summary.trained |= _split(event["values"])[: len(first)] != first
             return event
         summary.num_steps += 1
         losses = event.get("loss", [])
@@ -188,6 +191,8 @@ class _Side:
                 summary.not_finite = f"loss {loss} at step {event['step']}"
         if losses and len(self.losses) < _MOST_LOSSES:
             self.losses[event["step"]] = losses
+        if "light" in event:
+            return event
         for name in ("gradients", "parameters", "state", "buffers", "others"):
             event[name] = _split(event.get(name, ""))
         self.called = event["called"] = event.get("called", self.called if "outputs" in event else [])
@@ -255,6 +260,7 @@ class _Comparer:
         self._first: Divergence | None = None
         self._modes = ("", "")
         self._resumed = False
+        self._light = False
         self._reads: tuple[int, str] | None = None
         self._common = 0
         self._checked = 0  # parameters whose first value was compared
@@ -280,6 +286,7 @@ class _Comparer:
             drift=tuple(self._list_drift()),
             expected=self._left.summary,
             actual=self._right.summary,
+            light=self._light,
             modes=self._modes,
             resumed=self._resumed,
             reads=self._reads,
@@ -288,7 +295,8 @@ class _Comparer:
     def _compare_step(self, left: Event, right: Event) -> None:
         at_start = list(self._differ_at_start())
         step = left["step"]
-        found = [*at_start, *self._differ_in_step(left, right)]
+        light = self._light = "light" in left and "light" in right
+        found = [*at_start, *(_differ_lightly(left, right) if light else self._differ_in_step(left, right))]
         self._compare_reads(step, left, right)
         if at_start and any(difference.hard for difference in at_start):
             step = 0 if not self._common else step
@@ -603,6 +611,23 @@ _COLUMNS = {
     "parameters": ("optimizer", "new value"),
     "state": ("optimizer", "optimizer state"),
 }
+
+
+def _differ_lightly(left: Event, right: Event) -> Iterator[Difference]:
+    """Tell that something differs; what it is the full pass tells."""
+    yield from _differ_in_saved(left, right)
+    yield from _differ_in_calls(left, right, training=False)
+    yield from _differ_in_loss(left, right)
+    for name, before in left["light"].items():
+        if before != right["light"].get(name):
+            yield Difference(
+                key=name,
+                phase="",
+                what=f"digest of {name}",
+                expected=before,
+                actual=right["light"].get(name, ""),
+            )
+    yield from _differ_in_rng(left["rng"], right["rng"])
 
 
 def _differ_in_saved(left: Event, right: Event) -> Iterator[Difference]:

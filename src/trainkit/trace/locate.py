@@ -18,7 +18,6 @@ from trainkit.trace.store import Event
 Edited = dict[str, list[int]]  # file in the tree -> lines
 _EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-10}
 _HALF = {"bfloat16", "float16"}
-_ORDER = ("init", "data", "eval", "forward", "loss", "backward", "clip", "optimizer", "schedule")
 # They only move values: how far apart their outputs are says nothing.
 _MOVES = {
     "stack",
@@ -126,9 +125,9 @@ class Location:
 
     @property
     def phase(self) -> str:
-        """Give the phase of the operation, the earlier one where both sides have one."""
-        found = [culprit.phase for culprit in (self.expected, self.actual) if culprit]
-        return min(found, key=lambda phase: _ORDER.index(phase) if phase in _ORDER else 99, default="")
+        """Give the phase of the operation that comes first: until there both sides do the same."""
+        found = [culprit for culprit in (self.expected, self.actual) if culprit]
+        return min(found, key=lambda culprit: culprit.number).phase if found else ""
 
     def draws_elsewhere(self) -> bool:
         """Tell whether the same operation draws from a generator in another state."""

@@ -31,6 +31,7 @@ from .digest import (
     describe,
     digest_bytes,
     digest_leaf,
+    digest_pieces,
     digest_quick,
     digest_sample,
     digest_tensor,
@@ -67,6 +68,7 @@ class Recorder:
         self.options = options
         self.rank = int(os.environ.get("RANK", "0"))
         self.path = folder / f"{self.rank:04d}-{time.time_ns()}-{os.getpid()}.jsonl"
+        self.light = options.get("level") == "light"
         self.armed = True
         self.inside = False
         self.step = 0
@@ -93,6 +95,8 @@ class Recorder:
         self._order: list[int] = []  # of module calls in the step before
         self._manual: tuple[list[Any], list[str], list[str]] | None = None
         self._by_hand: list[int] = []  # parameters that the program itself updates
+        self._ordered: dict[int, list[Any]] = {}  # number of optimizer -> its parameters, see _list_in_order
+        self._first: dict[int, tuple[str, str]] = {}  # id of a parameter -> shape and first digest
         self._hits: dict[tuple[str, int], list[Any]] = {}  # place -> steps and operations, first and last
         self._generators: list[Any] = []  # NumPy's, made by default_rng
         self._forget_pending()
@@ -164,7 +168,7 @@ class Recorder:
         optimizer.register_optimizer_step_post_hook(self._after_step)
         for name in ("backward", "grad"):
             _wrap(torch.autograd, name, before=self._enter_backward, after=self._leave_backward)
-        for name in ("item", "tolist", "__float__"):
+        for name in () if self.light else ("item", "tolist", "__float__"):
             _wrap(torch.Tensor, name, after=self._see_read)
         _wrap(torch, "save", before=lambda value=None, *_, **__: self._see_saved(value))
         _wrap(torch, "load", after=self._see_resumed)
@@ -218,17 +222,21 @@ class Recorder:
     def _enter_module(self, module: Any, inputs: Any) -> None:  # noqa: ARG002
         if self.depth == 0 and not self.in_backward:
             self._enter_root(module)
+            if self._manual is not None:
+                self._end_if_asked()
         self.depth += 1
         if self.deep is not None:
             self.deep.enter_module(self._name_of(module))
 
     def _leave_module(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
         self.depth = max(0, self.depth - 1)
+        if self.light and self.depth:
+            return
         if self.in_backward or not self.may_record():  # activation checkpointing computes once more
             return
         with self.never_raising("leave_module"):
             known = self._modules.get(id(module))
-            if known is not None and len(self._outputs) < _MOST_OUTPUTS:
+            if known is not None and not self.light and len(self._outputs) < _MOST_OUTPUTS:
                 leaf = _first_tensor(output)
                 if leaf is not None:
                     self._called.append(known[0])
@@ -258,7 +266,10 @@ class Recorder:
         self.after = "loss" if flag == "t" else "eval"
         if self._torch.is_autocast_enabled("cpu") or self._torch.is_autocast_enabled("cuda"):
             self._modes["autocast"] = self._modes.get("autocast", 0) + 1
-        call = [flag, digest_values(args, kwargs), digest_values(output)]
+        if self.light:
+            call = [flag, "", "" if flag == "t" else digest_pieces(_list_tensors(output))]
+        else:
+            call = [flag, digest_values(args, kwargs), digest_values(output)]
         if len(self._calls) < _MOST_CALLS:
             self._calls.append(call)
         else:
@@ -269,6 +280,8 @@ class Recorder:
     def _see_loaded(self, iterator: Any, batch: Any) -> None:
         if not self._loaded[0] and self.step == 0:
             self.write_early({"event": "facts", "what": "loader", "rows": facts.describe_loader(iterator)})
+        if self.light:
+            return
         self._loaded = self._loaded[0] + 1, chain_digests(self._loaded[1], digest_values(batch))
 
     @_never_raise
@@ -302,6 +315,8 @@ class Recorder:
     def _see_loss(self, tensors: Any) -> None:
         self._thread = self._thread or threading.get_ident()
         self._recognise_training()
+        if self._manual is not None and not self._roots:
+            self._see_manual_update()
         for tensor in [tensors] if hasattr(tensors, "item") else list(tensors):
             self._loss.append(tensor.item().hex() if _is_number(tensor) else digest_tensor(tensor))
         if self.deep is not None:
@@ -364,14 +379,43 @@ class Recorder:
             parameters = _list_parameters(optimizer)
             if len(parameters) != len(self._optimizers[id(optimizer)][2]):  # a group was added
                 self._adopt_optimizer(optimizer)
-            self._write_step(optimizer, [_digest_gradient(parameter) for parameter in parameters])
+            if self.light:
+                self._write_light_step(optimizer)
+            else:
+                self._write_step(optimizer, [_digest_gradient(parameter) for parameter in parameters])
         self._end_if_asked()
 
-    def _write_step(self, optimizer: Any, gradients: list[str]) -> None:
+    def _begin_step(self) -> None:
         self.step += 1
         if self.step == 1:
             self._adopt_bystanders()
             self._write_surroundings()
+
+    def _write_light_step(self, optimizer: Any) -> None:
+        """Write one digest for all gradients, one for all weights and so on; the end is told in full."""
+        self._begin_step()
+        parameters = self._list_in_order(optimizer)
+        states = [optimizer.state.get(parameter) for parameter in parameters]
+        groups = [[group.get(key) for key in self._keys_of(optimizer)] for group in optimizer.param_groups]
+        pieces = {
+            "gradients": digest_pieces([parameter.grad for parameter in parameters]),
+            "parameters": digest_pieces(parameters),
+            "state": digest_pieces(
+                [leaf for state in states if state for leaf in state.values() if hasattr(leaf, "nbytes")]
+            ),
+            "buffers": digest_pieces(
+                [owner._buffers.get(key[1]) for key, (_, owner) in self._buffers.items()]
+            ),
+            "others": digest_pieces(self._others),
+            "hyper": self._digest_hyper(optimizer, groups),
+        }
+        event = {"event": "step", "step": self.step, "optimizer": self._optimizers[id(optimizer)][0]}
+        rng = {"torch": digest_tensor(self._torch.get_rng_state())}
+        self.write(event | self._pending() | {"light": pieces, "rng": rng})
+        self._forget_pending()
+
+    def _write_step(self, optimizer: Any, gradients: list[str]) -> None:
+        self._begin_step()
         event = {"event": "step", "step": self.step, **self._pending(), "gradients": "".join(gradients)}
         event |= self._describe_optimizer(optimizer)
         event |= {"buffers": self._digest_buffers(), "rng": self._digest_generators()}
@@ -504,6 +548,7 @@ class Recorder:
         for name, parameter in named:
             self._parameters[id(parameter)] = (len(self._parameters), parameter)
             row = [name, describe(parameter), digest_tensor(parameter)]
+            self._first[id(parameter)] = (row[1], row[2])
             quick = digest_quick(parameter)  # what the steps hold
             rows.append(row if quick == row[2] else [*row, quick])
         if rows or buffers:
@@ -555,15 +600,40 @@ class Recorder:
             "parameters": "".join(map(digest_quick, parameters)),
             "state": "".join(_digest_state(optimizer.state.get(parameter)) for parameter in parameters),
         }
-        compared = [
-            [group.get(key) for key in optimizer.defaults if key not in _IMPLEMENTATION]
-            for group in optimizer.param_groups
-        ]
+        if self.light:  # at the end
+            return event | {"hyper": _list_hyper(optimizer)}
+        compared = [[group.get(key) for key in self._keys_of(optimizer)] for group in optimizer.param_groups]
         compared = [[v.item() if hasattr(v, "item") else v for v in row] for row in compared]
         if self._hyper.get(number, (None, None))[0] != compared:
             self._hyper[number] = (compared, _list_hyper(optimizer))
             event["hyper"] = self._hyper[number][1]
         return event
+
+    def _keys_of(self, optimizer: Any) -> list[str]:
+        return [key for key in optimizer.defaults if key not in _IMPLEMENTATION]
+
+    def _list_in_order(self, optimizer: Any) -> list[Any]:
+        """Give the parameters in an order that names and groups do not change: by shape and first value."""
+        number = self._optimizers[id(optimizer)][0]
+        known = self._ordered.get(number)
+        if known is None:
+            keyed = [(self._first[id(p)], n, p) for n, p in enumerate(_list_parameters(optimizer))]
+            known = self._ordered[number] = [p for _, _, p in sorted(keyed, key=lambda item: item[:2])]
+        return known
+
+    def _digest_hyper(self, optimizer: Any, groups: list[list[Any]]) -> str:
+        """Digest what each parameter, in that order, is updated with."""
+        number = self._optimizers[id(optimizer)][0]
+        known = self._hyper.get(number)
+        if known is None or known[0] != groups:
+            texts = {
+                id(parameter): _show(row)
+                for row, group in zip(groups, optimizer.param_groups, strict=True)
+                for parameter in group["params"]
+            }
+            joined = ";".join(texts[id(parameter)] for parameter in self._list_in_order(optimizer))
+            known = self._hyper[number] = (groups, [digest_bytes(joined.encode()), _list_hyper(optimizer)])
+        return str(known[1][0])
 
     def _digest_buffers(self) -> str:
         values = [owner._buffers.get(key[1]) for key, (_, owner) in self._buffers.items()]
@@ -671,6 +741,10 @@ def _strip_wrappers(name: str) -> str:
     for wrapper in ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"):
         name = name.replace(f"{wrapper}.", "").removesuffix(wrapper)
     return name.removeprefix("module.")
+
+
+def _list_tensors(value: Any) -> list[Any]:
+    return [leaf for leaf in iterate_leaves(value) if hasattr(leaf, "untyped_storage")]
 
 
 def _first_tensor(output: Any) -> Any:

@@ -51,9 +51,11 @@ def _find_phase(comparison: Comparison, location: Location | None) -> str:
         return "data"
     if draws and found not in {"eval", "data"}:
         return "rng"
+    if found in {"init", "eval", "data", "schedule"}:
+        return first.phase
     hard = next((item.phase for item in first.differences if item.hard), first.phase)
-    if found in {"init", "eval", "data", "schedule"} or (hard == "loss" and found not in {"forward", "loss"}):
-        return hard if first.first.key in {"outputs", "model output", "state"} else first.phase
+    if hard == "loss" and found not in {"forward", "loss"}:  # what follows from the loss
+        return "loss"
     return found
 
 

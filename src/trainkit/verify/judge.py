@@ -78,8 +78,8 @@ def judge_runs(
 ) -> Verification:
     """Judge a run of the candidate by a run of the baseline that is known to repeat.
 
-    `record` runs a side once more, for the deep pass; without it a divergence is named by its step,
-    phase and module only.
+    `record` runs a side once more: when light passes differ with the full pass, which decides, then for
+    the deep pass. Without it a divergence is named as far as the given runs can.
 
     Raises:
         CannotJudgeError: a trace is damaged.
@@ -92,6 +92,10 @@ def judge_runs(
     vacuous = judge_vacuous(pair)
     if vacuous:
         return vacuous
+    if comparison.first and comparison.light and record:
+        progress("what differs is recorded in full")
+        full = [record(side, {"level": "full"}) for side in ("baseline", "candidate")]
+        return judge_runs(full[0], full[1], record=record, edited=edited, progress=progress)
     if comparison.first:
         location: Location | None = None
         extra: list[str] = []
@@ -234,7 +238,7 @@ def _zoom(
     for side, lines in zip(("baseline", "candidate"), edited, strict=True):
         progress(f"zooming in on step {step}: {side}")
         limit = {"steps": step} if at >= 0 else {}
-        runs.append(record(side, {"deep": step, "edited": lines, **limit}))
+        runs.append(record(side, {"level": "full", "deep": step, "edited": lines, **limit}))
     try:
         deep = [read_deep(run.recording.processes()[pair.number]) for run in runs]
     except (CannotJudgeError, IndexError) as error:

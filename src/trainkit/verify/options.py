@@ -55,7 +55,12 @@ class RunOptions:
 
     def trace_options(self) -> dict[str, object]:
         """Give what the recorder is told."""
-        return {"steps": self.steps, "seeds": self.seeds, "deterministic": self.deterministic}
+        return {
+            "level": "light",
+            "steps": self.steps,
+            "seeds": self.seeds,
+            "deterministic": self.deterministic,
+        }
 
     def describe(self) -> list[str]:
         """Say what was set for both sides alike."""

@@ -37,7 +37,8 @@ def record_run(
 ) -> Run:
     """Run the command in a copy of `tree`; its traces land in `into`. A run that broke is a value, too.
 
-    `deep` has the options of the deep pass, for which compilation is switched off.
+    `deep` are options of the recorder beside those of every run: another `level`, or the step whose
+    operations are recorded, for which compilation is switched off.
 
     Raises:
         CannotJudgeError: it could not be started, or ran on other sources than the tree's.
@@ -47,7 +48,7 @@ def record_run(
         **options.environment(hash_seed=hash_seed),
         "TRAINKIT_TRACE": str(into),
         "TRAINKIT_TRACE_OPTIONS": json.dumps(options.trace_options() | dict(deep or {})),
-        **({"TORCHDYNAMO_DISABLE": "1"} if deep else {}),
+        **({"TORCHDYNAMO_DISABLE": "1"} if deep and "deep" in deep else {}),
     }
     with copy_tree(tree, share=options.share) as copy:
         done, broke = None, ""

@@ -126,10 +126,17 @@ class _Session:
         if control.status in {Status.IDENTICAL, Status.NOTED}:
             return replace(first, stdout=keep_repeated(first.stdout, second.stdout)), None
         if control.status is Status.DIVERGED:
+            control = self._explain_unstable() or control
             other = f" under hash seed {control_hash_seed}" if control_hash_seed else ""
             summary = f"the baseline differs from itself{other}: {control.summary}"
             control = replace(control, status=Status.UNSTABLE, summary=summary)
         return first, control
+
+    def _explain_unstable(self) -> Verification | None:
+        """Record the baseline twice in full: what differs may be named better, if it differs again."""
+        runs = [self._record("baseline", "recording in full", deep={"level": "full"}) for _ in range(2)]
+        found = judge_runs(runs[0], runs[1])
+        return found if found.status is Status.DIVERGED else None
 
     def _record(
         self, side: str, what: str, *, hash_seed: str = "", deep: Mapping[str, Any] | None = None
@@ -147,7 +154,7 @@ class _Session:
 
     def _judge(self, expected: Run, actual: Run) -> Verification:
         def zoom(side: str, deep: Mapping[str, Any]) -> Run:
-            what = f"zooming in on step {deep['deep']}: {side}" if deep else f"training the {side} again"
+            what = f"zooming in on step {deep['deep']}: {side}" if "deep" in deep else f"recording the {side}"
             return self._record(side, what, deep=deep)
 
         return judge_runs(expected, actual, record=zoom, edited=self._edits(), progress=self._progress)
@@ -188,7 +195,7 @@ def record(root: Path, options: RunOptions, *, into: Path, progress: Progress = 
     with open_trees(root, None) as (tree, _):
         prepare(tree, options)
         progress("training")
-        run = record_run(tree, options, into=tree.scratch / "trace")
+        run = record_run(tree, options, into=tree.scratch / "trace", deep={"level": "full"})
         progress("")
         if not run.recording.paths:
             message = run.broke or f"`{options.shown()}` called neither backward nor an optimizer's step"

@@ -18,19 +18,22 @@ if settings.get("random"):
     settings["losses"][1] = os.urandom(1)[0] + 0.5
 rng = {"torch": "r"}
 lines = [
-    {"event": "trace", "format": 1, "digest": "blake2b-64"},
-    {"event": "init", "parameters": [["w", "float32[2]", "start"]], "buffers": [], "rng": rng},
-    {"event": "optimizer", "optimizer": 0, "parameters": [0]},
+    {"event": "trace", "format": 2, "digest": "none", "rank": 0},
+    {"event": "facts", "what": "settings", "rows": {"folder": os.getcwd()}},
+    {"event": "init", "step": 0, "parameters": [["w", "float32[2]", "start___________"]], "buffers": [], "rng": rng},
+    {"event": "optimizer", "optimizer": 0, "parameters": [0], "facts": {"class": "SGD"}},
 ]
 for number, loss in enumerate(settings["losses"], start=1):
+    new = "start" if settings.get("frozen") else f"p{number}"
     lines.append({
-        "event": "step", "step": number, "optimizer": 0, "evaluated": [0, ""], "saved": [0, ""],
-        "loaded": [0, ""], "batch": [],
-        "loss": [float(loss).hex()], "gradients": ["g"], "hyper": [["lr=0.1"], [0]],
-        "parameters": ["start" if settings.get("frozen") else f"p{number}"], "state": [""], "buffers": [], "rng": rng,
+        "event": "step", "step": number, "optimizer": 0, "loss": [float(loss).hex()], "gradients": "g" * 16,
+        "hyper": [["lr=0.1"], [0]], "parameters": new.ljust(16, "_"), "state": "0" * 16, "buffers": "", "rng": rng,
     })
-lines.append({"event": "end", "steps": len(settings["losses"]), "evaluated": [0, ""], "saved": [0, ""],
-              "loaded": [0, ""], "batch": [], "loss": [], "values": ["last"], "optimizers": [], "buffers": [], "rng": rng})
+lines.append({
+    "event": "end", "steps": len(settings["losses"]), "stopped": False, "values": "v" * 16, "others": "",
+    "optimizers": [], "buffers": "", "rng": rng, "compiled": 0,
+    "environment": {"probe": "here", "torch": "2", "python": "3"},
+})
 if settings["losses"]:
     path = pathlib.Path(os.environ["TRAINKIT_TRACE"]) / f"{sys.argv[1]}.jsonl"
     path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\\n" for line in lines))

@@ -1,20 +1,12 @@
 """The recorder in processes of its own: it sees everything, changes nothing, and never raises."""
 
 import json
-import os
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import pytest
 
-import trainkit.trace
 from trainkit.errors import CannotJudgeError
-from trainkit.trace.compare import compare
-from trainkit.trace.store import parse_trace, read_traces
-
-PRELOAD = Path(trainkit.trace.__file__).with_name("preload.py")
+from trainkit.trace.compare import compare, summarise
+from trainkit.trace.store import find_recording
 
 # It asks whether torch is installed before it imports it: that must not use up the hook on the import.
 TRAINING = """
@@ -37,60 +29,295 @@ net.eval()
 with torch.no_grad():
     net(data.tensors[0])
 import io
-torch.save({"net": net.state_dict(), "note": "kept"}, io.BytesIO())
+torch.save({"net": net.state_dict(), "note": "kept", "epoch": 1}, io.BytesIO())
 print([p.sum().item().hex() for p in net.parameters()], torch.rand(1).item().hex())
 """
 
+# Everything at once whose bits a recorder could change: generators, in-place work, closures, transforms,
+# recomputation, double backward, views, sparse gradients, autocast, hooks of the program's own.
+RICH = """
+import copy, io, random
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader, TensorDataset
+
+torch.manual_seed(3)
+random.seed(3)
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(11, 8, sparse=True)
+        self.attention = nn.MultiheadAttention(8, 2, dropout=0.1, batch_first=True)
+        self.memory = nn.LSTM(8, 8, batch_first=True)
+        self.image = nn.Conv1d(8, 8, 3, padding=1)
+        self.norm = nn.BatchNorm1d(8)
+        self.head = nn.Linear(8, 11)
+        self.register_buffer("shift", torch.ones(1))
+
+    def mix(self, x):
+        return F.dropout(F.gelu(self.image(x.transpose(1, 2))), 0.2, self.training).transpose(1, 2)
+
+    def forward(self, tokens):
+        x = self.table(tokens)
+        x = x + self.attention(x, x, x)[0]
+        with torch.autocast("cpu", enabled=False):
+            x = self.memory(x.float())[0]
+        x = x + checkpoint(self.mix, x, use_reentrant=False)
+        x = self.norm(x.transpose(1, 2)).transpose(1, 2)
+        x[..., 0] += self.shift
+        return self.head(x)
+
+net = Net()
+average = copy.deepcopy(net)
+data = TensorDataset(torch.randint(0, 11, (24, 6)))
+sparse = torch.optim.SparseAdam(list(net.table.parameters()), lr=0.01)
+dense = torch.optim.AdamW([p for n, p in net.named_parameters() if not n.startswith("table")], lr=0.01)
+schedule = torch.optim.lr_scheduler.OneCycleLR(dense, 0.1, total_steps=9)
+scale = torch.ones(2, requires_grad=True)
+curved = torch.optim.LBFGS([scale], max_iter=3)
+net.head.weight.register_hook(lambda g: g * 1.5)
+for epoch in range(2):
+    for (tokens,) in DataLoader(data, batch_size=6, shuffle=True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=epoch == 1):
+            out = net(tokens[:, :-1])
+            loss = F.cross_entropy(out.flatten(0, 1).float(), tokens[:, 1:].flatten())
+        inner = torch.rand(3, requires_grad=True)
+        slope, = torch.autograd.grad((inner**3).sum(), inner, create_graph=True)
+        loss = loss + slope.sum() * random.random()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.head.parameters(), 0.1)
+        sparse.step(); dense.step(); schedule.step()
+        sparse.zero_grad(); dense.zero_grad()
+        with torch.no_grad():
+            for a, b in zip(average.parameters(), net.parameters()):
+                a.lerp_(b, 0.1)
+    def closure():
+        curved.zero_grad()
+        value = ((scale - 3) ** 4).sum()
+        value.backward()
+        return value
+    curved.step(closure)
+    net.eval()
+    with torch.no_grad():
+        print(epoch, loss.item().hex(), net(data.tensors[0]).sum().item().hex())
+    net.train()
+torch.func.vmap(torch.func.grad(lambda x: (x**2).sum()))(torch.randn(3, 2))
+buffer = io.BytesIO()
+torch.save(net.state_dict(), buffer)
+buffer.seek(0)
+net.load_state_dict(torch.load(buffer))
+for value in [*net.state_dict().values(), *average.parameters(), scale, torch.rand(2)]:
+    print(value.double().sum().item().hex(), value.double().pow(2).sum().item().hex())
+print(random.random(), torch.get_rng_state().sum().item())
+"""
+AS_IT_IS = {"deterministic": False, "seeds": False}
+
 
 @pytest.fixture
-def run(tmp_path, uncovered):
-    """Run a program in a fresh process, recorded unless told otherwise; gives its output and traces."""
+def differ(run):
+    """Record a program and an edited one; gives the comparison. An edit that is not there proves nothing."""
 
-    def start(source: str, *, recorded: bool = True, name: str = "trace", covered: bool = False):
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        program = tmp_path / "program.py"
-        program.write_text(textwrap.dedent(source))
-        preamble = f"import runpy; runpy.run_path({str(PRELOAD)!r}, run_name='preload'); " if recorded else ""
-        code = preamble + f"import runpy; runpy.run_path({str(program)!r}, run_name='__main__')"
-        environment = os.environ | {"TRAINKIT_TRACE": str(folder), "OMP_NUM_THREADS": "1"}
-        environment |= {} if covered else uncovered
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return done, folder
+    def compare_edited(source: str, old: str, new: str, **more):
+        assert old in source
+        done = run(source, **more), run(source.replace(old, new), **more)
+        for item in done:
+            assert item.returncode == 0, item.stderr
+        return compare(iter(done[0].events()), iter(done[1].events()))
 
-    return start
+    return compare_edited
 
 
-def test_a_recorded_program_computes_the_same_bits(run):
-    """The same program without the recorder prints the same parameters and draws the same number."""
-    recorded, folder = run(TRAINING, covered=True)
-    plain, _ = run(TRAINING, recorded=False, name="none")
+@pytest.fixture(scope="module")
+def said():
+    """What programs print that are not recorded."""
+    return {}
 
-    assert recorded.returncode == plain.returncode == 0, recorded.stderr
-    assert recorded.stdout == plain.stdout
-    (trace,) = read_traces(folder)
-    step = trace.steps[0]
-    assert [tensor.name for tensor in trace.parameters][:2] == ["0.weight", "0.bias"]
-    assert [tensor.name for tensor in trace.buffers] == [
-        "1.running_mean",
-        "1.running_var",
-        "1.num_batches_tracked",
-    ]
-    assert len(trace.steps) == 3
+
+@pytest.fixture
+def plain(run, said):
+    """Give what a program prints when nobody records it."""
+
+    def ask(source: str) -> str:
+        if source not in said:
+            done = run(source, recorded=False)
+            assert done.returncode == 0, done.stderr
+            said[source] = done.stdout
+        return said[source]
+
+    return ask
+
+
+# -- it changes nothing
+
+
+def test_a_recorded_program_computes_the_same_bits(run_fresh):
+    """The same program without the recorder, with it, and in the deep pass prints the same bits."""
+    plain = run_fresh(RICH, recorded=False)
+    cheap = run_fresh(RICH, covered=True, **AS_IT_IS)
+    deep = run_fresh(RICH, deep=4, **AS_IT_IS)
+
+    assert plain.returncode == cheap.returncode == deep.returncode == 0, cheap.stderr + deep.stderr
+    assert len(plain.stdout.splitlines()) > 30
+    assert cheap.stdout == plain.stdout
+    assert deep.stdout == plain.stdout
+    assert cheap.end()["steps"] == 18
+    assert len(deep.find("op")) > 100
+
+
+@pytest.mark.parametrize("step", [1, 2, 9, 10, 18])
+def test_the_deep_pass_of_any_step_computes_the_same_bits(run, step):
+    """The first step, one in the middle, one of a closure, the last: all computed as in the cheap pass."""
+    cheap, deep = run(RICH), run(RICH, deep=step)
+
+    assert deep.stdout == cheap.stdout
+    assert deep.steps() == cheap.steps()
+    assert {**deep.end()} == {**cheap.end()}
+
+
+SABOTAGE = {
+    "a hook that draws a number": "record._first_tensor = lambda output: torch.rand(1)",
+    "a digest that writes": "record.digest_quick = lambda tensor: tensor.data.mul_(1.25) is None or '0' * 16",
+    "a state that is read with a draw": "record.digest_sample = lambda tensor: torch.rand(1) and '0' * 16",
+}
+
+
+@pytest.mark.parametrize("what", SABOTAGE)
+def test_a_recorder_that_changes_a_bit_would_be_seen(run, plain, what):
+    """The test above can fail: planted into the recorder, each of these changes what is printed."""
+    after = f"import sys, torch; record = sys.modules['_trainkit_trace.record']; {SABOTAGE[what]}"
+    recorded = run(TRAINING, after=after, **AS_IT_IS)
+
+    assert recorded.returncode == 0, recorded.stderr
+    assert recorded.stdout != plain(TRAINING)
+
+
+# -- it never raises
+
+FAILING = [
+    "record.digest_tensor",
+    "record.digest_quick",
+    "record.digest_sample",
+    "record.digest_values",
+    "record.digest_leaf",
+    "record.describe",
+    "record.find_caller",
+    "record.take_environment",
+    "record.facts.describe_modules",
+    "record.facts.describe_loader",
+    "record.facts.describe_surroundings",
+    "record._list_hyper",
+    "deep.digest_content",
+    "deep.list_frames",
+    "deep.describe",
+    "deep.sample",
+    "deep.Deep.enter_module",
+    "deep.Deep.find_phase",
+]
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_an_error_of_the_recorder_never_reaches_the_program(run, plain, name):
+    """Whatever part of the recorder fails, the program goes on undisturbed, and the trace cannot be used."""
+    after = f"""
+        import importlib, sys
+        record = sys.modules["_trainkit_trace.record"]
+        deep = importlib.import_module("_trainkit_trace.deep")
+        def fail(*args, **kwargs):
+            raise RuntimeError("planted")
+        {name} = fail
+    """
+    recorded = run(TRAINING, after=after, deep=2 if name.startswith("deep.") else 0, **AS_IT_IS)
+
+    assert (recorded.returncode, recorded.stdout) == (0, plain(TRAINING)), recorded.stderr
+    with pytest.raises(CannotJudgeError, match="the recorder failed in .*planted"):
+        recorded.events()
+
+
+def test_a_disk_that_is_full_never_reaches_the_program(run, plain):
+    """When the trace cannot be written, the program runs as it would without us."""
+    after = """
+        import pathlib, sys
+        class Full:
+            def write(self, text):
+                raise OSError(28, "No space left on device")
+        sys.modules["_trainkit_trace.record"].Path.open = lambda *args, **kwargs: Full()
+    """
+    recorded = run(TRAINING, after=after, **AS_IT_IS)
+
+    assert (recorded.returncode, recorded.stdout) == (0, plain(TRAINING)), recorded.stderr
+
+
+def test_a_folder_that_is_gone_never_reaches_the_program(run, plain):
+    """When the trace's folder was removed, the program runs as it would without us."""
+    after = "import os; os.rmdir(os.environ['TRAINKIT_TRACE'])"
+    recorded = run(TRAINING, after=after, **AS_IT_IS)
+
+    assert (recorded.returncode, recorded.stdout) == (0, plain(TRAINING)), recorded.stderr
+
+
+def test_odd_values_never_reach_the_program(run, plain):
+    """Models that take and give objects whose attributes raise are recorded as far as that goes."""
+    source = TRAINING.replace(
+        "net(x), y",
+        "Odd()(x, Evil()).value, y",
+    ).replace(
+        "optimizer =",
+        """
+class Evil:
+    value = None
+    def __getattr__(self, name): raise RuntimeError(name)
+    def __repr__(self): raise RuntimeError("repr")
+class Odd(nn.Module):
+    config = Evil()
+    def __init__(self):
+        super().__init__()
+        self.net = net
+    def extra_repr(self): raise RuntimeError("extra")
+    def forward(self, x, other):
+        other.value = self.net(x)
+        return other
+evil = Evil()
+optimizer =""",
+    )
+    recorded = run(source, **AS_IT_IS)
+
+    assert (recorded.returncode, recorded.stdout) == (0, plain(source)), recorded.stderr
+
+
+def test_a_forward_that_raises_leaves_the_recorder_in_order(run, plain):
+    """A program that catches an error of its model trains on, is recorded on, and hears nothing of us."""
+    source = TRAINING.replace("    optimizer.zero_grad()", "    try: net(x[:, :2])\n    except RuntimeError: pass\n    optimizer.zero_grad()")
+    recorded = run(source, env={"PYTHONWARNINGS": ""}, **AS_IT_IS)
+
+    assert (recorded.returncode, recorded.stdout) == (0, plain(source)), recorded.stderr
+    assert recorded.stderr == ""
+    assert [call[0] for step in recorded.steps() for call in step["calls"]] == ["t"] * 3
+
+
+# -- it sees everything
+
+
+def test_what_a_trace_holds(run):
+    """Names, initial values, batches, losses, settings, evaluations, saves and the final values."""
+    done = run(TRAINING, covered=True)
+    (init, *_) = done.find("init")
+    step, end = done.steps()[0], done.end()
+
+    assert [row[:2] for row in init["parameters"]][:2] == [["0.weight", "float32[4,3]"], ["0.bias", "float32[4]"]]
+    assert [row[0] for row in init["buffers"]] == ["1.running_mean", "1.running_var", "1.num_batches_tracked"]
+    assert len(done.steps()) == 3
     assert step["loaded"][0] == 1
+    assert [call[0] for call in step["calls"]] == ["t"]
     assert float.fromhex(step["loss"][0]) > 0
     assert step["hyper"][0][0].startswith("dampening=0; lr=0.1; maximize=False; momentum=0.9; ")
-    assert trace.end["evaluated"][0] == 1
-    assert trace.end["saved"][0] == 1
-    assert trace.end["values"] == trace.steps[-1]["parameters"]
-    assert trace.has_trained()
+    assert "hyper" not in done.steps()[1]
+    assert [call[0] for call in end["calls"]] == ["e"]
+    assert len(end["saved"]) == 1
+    assert end["values"] == done.steps()[-1]["parameters"]
+    assert summarise(iter(done.events())).trained
 
 
 # change in the training program -> the first divergence
@@ -99,46 +326,86 @@ AFTER_TRAINING = {
     "an evaluation": (
         "net(data.tensors[0])\nimport",
         "net(-data.tensors[0])\nimport",
-        "eval: what an evaluation computed",
+        "eval: the input of an evaluation given to the model",
     ),
-    "a checkpoint": ('"net": net', '"net": optimizer', "save: what torch.save was given"),
-    "the weights": ("import io", "net[0].bias.data.zero_(); import io", "save: what torch.save was given"),
+    "a checkpoint": ('"net": net', '"net": optimizer', "save: what torch.save was given (save 1)"),
+    "the weights": ("import io", "net[0].bias.data.zero_(); import io", "save: what torch.save was given (save 1)"),
 }
 
 
-def test_only_what_differs_is_seen(run):
+@pytest.mark.parametrize("name", AFTER_TRAINING)
+def test_only_what_differs_is_seen(differ, name):
     """A second recording is equal, bit for bit; what happens after the last step is a result, too."""
-    (before,) = read_traces(run(TRAINING, name="before")[1])
-    places = {}
-    for name, (old, new, _) in AFTER_TRAINING.items():
-        assert old in TRAINING
-        (after,) = read_traces(run(TRAINING.replace(old, new), name=name)[1])
-        first = compare(before, after).first
-        places[name] = first and first.describe()
+    old, new, place = AFTER_TRAINING[name]
 
-    assert places == {
-        name: place and f"after the last step, {place}" for name, (_, _, place) in AFTER_TRAINING.items()
-    }
+    first = differ(TRAINING, old, new).first
+
+    assert (first and first.describe()) == (place and f"after the last step, {place}")
+
+
+# change in the training program -> the first divergence
+IN_TRAINING = {
+    "lr": ("lr=0.1", "lr=0.2", "step 1, optimizer: hyper-parameters of 0.weight float32[4,3] (6 of 6 differ)"),
+    "seed": ("manual_seed(1)", "manual_seed(2)", "initialisation, init: initial value of 0.weight float32[4,3] (4 of"),
+    "dropout": ("Dropout(0.2)", "Dropout(0.3)", "step 1, forward: what the model computed"),
+    "order": ("shuffle=True", "shuffle=False", "step 1, data: the batches from the data loader"),
+    "loss": ("mse_loss(net(x), y)", "l1_loss(net(x), y)", "step 1, loss: loss"),
+    "clip": (
+        "optimizer.step()",
+        "nn.utils.clip_grad_norm_(net[0].parameters(), 1e-3); optimizer.step()",
+        "step 1, backward: gradients of 0.weight float32[4,3] (2 of 6 differ)",
+    ),
+    "steps": ("batch_size=4", "batch_size=4, drop_last=True", None),
+    "extra draw": ("optimizer.step()", "optimizer.step(); torch.rand(1)", "step 2, forward: what the model computed"),
+    "accumulation": ("optimizer.zero_grad()", "pass", "step 2, backward: gradients of 0.weight"),
+}
+
+
+@pytest.mark.parametrize("name", IN_TRAINING)
+def test_a_planted_change_is_found_in_its_step_and_phase(differ, name):
+    """One edit of a training, one place."""
+    old, new, place = IN_TRAINING[name]
+
+    first = differ(TRAINING, old, new).first
+
+    if place is None:
+        assert first is None
+    else:
+        assert first.describe().startswith(place)
+
+
+def test_torch_may_have_been_imported_before(run_fresh):
+    """An environment whose start-up imports torch (a .pth file) is recorded like any other."""
+    (early,) = run_fresh(TRAINING, early="import torch").find("end")
+
+    assert early["steps"] == 3
 
 
 def test_unseeded_programs_repeat(run):
     """Python's, NumPy's and torch's generators are seeded for a program that does not seed them."""
-    source = "import random, torch, numpy\nprint(random.random(), numpy.random.rand(), torch.rand(1).item())"
+    source = """
+        import random, torch, numpy
+        print(random.random(), numpy.random.rand(), torch.rand(1).item())
+        print(numpy.random.default_rng().random(), numpy.random.default_rng().random())
+    """
+    seeded, again, free = run(source).stdout, run(source).stdout, run(source, seeds=False).stdout
 
-    assert run(source)[0].stdout == run(source)[0].stdout
+    assert len(set(seeded.split())) == 5
+    assert seeded == again
+    assert not set(seeded.split()) & set(free.split())
 
 
-def test_a_program_without_torch_leaves_no_trace(run):
+def test_a_program_without_torch_leaves_no_trace(run_fresh):
     """Nothing is recorded, and torch is not imported for it."""
-    done, folder = run("import sys; print('torch' in sys.modules)")
+    done = run_fresh("import sys; print('torch' in sys.modules)")
 
     assert done.stdout == "False\n"
-    assert read_traces(folder) == []
+    assert find_recording(done.folder).paths == ()
 
 
 def test_closures_and_several_optimizers_are_recorded(run):
     """LBFGS runs its backward inside step; parameters that no module owns get the optimizer's names."""
-    done, folder = run(
+    done = run(
         """
         import torch
         w, v = torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)
@@ -158,18 +425,250 @@ def test_closures_and_several_optimizers_are_recorded(run):
         """,
         covered=True,
     )
-    (trace,) = read_traces(folder)
+    names = [row[0] for init in done.find("init") for row in init.get("parameters", ())]
 
     assert done.returncode == 0, done.stderr
-    assert [tensor.name for tensor in trace.parameters] == [
-        "optimizer0.0.0",
-        "optimizer1.0.0",
-        "weight",
-    ]
-    assert [step["optimizer"] for step in trace.steps] == [0, 1, 2]
-    assert trace.has_trained()
-    assert compare(trace, trace).first is None
-    assert len(trace.steps[0]["loss"]) > 1
+    assert names == ["optimizer0.0.0", "optimizer1.0.0", "weight"]
+    assert [step["optimizer"] for step in done.steps()] == [0, 1, 2]
+    assert len(done.steps()[0]["loss"]) > 1
+    assert compare(iter(done.events()), iter(done.events())).first is None
+
+
+SPARSE = """
+import torch
+torch.manual_seed(1)
+table = torch.nn.Embedding(5, 2, sparse=True)
+optimizer = torch.optim.SGD(table.parameters(), lr=0.1)
+for index in (1, 2, 3):
+    optimizer.zero_grad()
+    table(torch.tensor([index])).sum().backward()
+    optimizer.step()
+"""
+
+
+def test_sparse_gradients_are_digested_by_value(differ):
+    """A sparse gradient is the dense one of the same numbers, and another one differs."""
+    assert differ(SPARSE, "sparse=True", "sparse=False").first is None
+    assert differ(SPARSE, ".sum()", ".sum().mul(2)").first.step == 1
+
+
+BY_HAND = """
+import torch
+torch.manual_seed(1)
+net = torch.nn.Linear(3, 1)
+for number in range(4):
+    loss = net(torch.full((2, 3), 1.0 + number)).pow(2).sum()
+    loss.backward()
+    for p in net.parameters():
+        p.data.add_(p.grad, alpha=-0.01)
+        p.grad = None
+"""
+
+
+def test_updates_written_by_hand_have_steps(run, differ):
+    """A program without an optimizer has a step for each change of its weights, the last one included."""
+    done = run(BY_HAND)
+
+    assert [step["optimizer"] for step in done.steps()] == [-1] * 4
+    assert [len(step["loss"]) for step in done.steps()] == [1] * 4
+    assert summarise(iter(done.events())).trained
+    assert differ(BY_HAND, "1.0 + number", "number + 1.0").first is None
+    assert differ(BY_HAND, "alpha=-0.01", "alpha=-0.011").first.describe().startswith("step 1, optimizer: new value")
+    assert differ(BY_HAND, "range(4)", "range(5)").first.differences[0].what == "number of optimizer steps"
+
+
+def test_updates_of_leaves_by_hand_have_steps(run):
+    """Weights that no module holds are found in the graph of the loss."""
+    source = """
+        import torch
+        torch.manual_seed(1)
+        w, b = torch.randn(3, requires_grad=True), torch.zeros(1, requires_grad=True)
+        for number in range(3):
+            ((w * number).sum() + b).pow(2).sum().backward()
+            with torch.no_grad():
+                for p in (w, b):
+                    p -= 0.1 * p.grad
+                    p.grad.zero_()
+    """
+    done = run(source)
+
+    assert done.returncode == 0, done.stderr
+    assert summarise(iter(done.events())).trained
+    assert {row[1] for init in done.find("init") for row in init["parameters"]} == {"float32[3]", "float32[1]"}
+
+
+AVERAGED = TRAINING.replace("optimizer =", "import copy; average = copy.deepcopy(net)\noptimizer =").replace(
+    "    optimizer.step()\n",
+    "    optimizer.step()\n    with torch.no_grad():\n"
+    "        for a, b in zip(average.parameters(), net.parameters()): a.lerp_(b, 0.1)\n",
+)
+
+
+def test_an_average_of_the_model_is_watched(run, differ):
+    """A deepcopy that holds moving averages is found before anybody calls it; another decay diverges."""
+    rows = [row for init in run(AVERAGED).find("init") for row in init.get("others", ())]
+    result = differ(AVERAGED, "lerp_(b, 0.1)", "lerp_(b, 0.2)")
+
+    assert len(rows) == 6
+    assert result.first.step == 2
+    assert {difference.key for difference in result.first.differences} == {"averages"}
+
+
+def test_a_buffer_that_nothing_moves_is_a_note(differ):
+    """A constant that is kept in another buffer's form matters where it is used, not by itself."""
+    source = TRAINING.replace("optimizer =", "net[0].register_buffer('scale', torch.ones(2), persistent=False)\noptimizer =")
+
+    result = differ(source, "torch.ones(2)", "torch.zeros(2)")
+
+    assert result.first is None
+    assert [note for note in result.notes if "scale" in note]
+
+
+def test_a_buffer_that_training_moves_is_a_result(differ):
+    """Other running statistics diverge, although nothing in training reads them."""
+    first = differ(TRAINING, "BatchNorm1d(4)", "BatchNorm1d(4, momentum=0.2)").first
+
+    assert first.describe() == "step 1, forward: buffer 1.running_mean float32[4] (2 of 3 differ)"
+
+
+HAND_MADE = """
+import torch
+class Momentum(torch.optim.Optimizer):
+    def __init__(self, params):
+        super().__init__(params, {"lr": 0.1})
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                state["m"] = state.get("m", torch.zeros_like(p)).mul(0.9).add(p.grad)
+                p.sub_(state["m"], alpha=0.1)
+torch.manual_seed(1)
+net = torch.nn.Linear(3, 1)
+optimizer = Momentum(net.parameters())
+for number in range(3):
+    optimizer.zero_grad()
+    net(torch.full((2, 3), 1.0 + number)).pow(2).sum().backward()
+    optimizer.step()
+"""
+
+
+def test_optimizer_state_that_is_laid_out_differently_is_a_note(differ):
+    """The same numbers come out of a state that also counts its steps."""
+    result = differ(HAND_MADE, "state = self.state[p]", "state = self.state[p]; state['t'] = state.get('t', 0) + 1")
+
+    assert result.first is None
+    assert result.notes == ("since step 1: optimizer state of weight float32[1,3] (2 of 2 differ) differs",)
+
+
+DEAD = TRAINING.replace("optimizer =", "net[0].spare = nn.Parameter(torch.ones(2))\noptimizer =")
+
+
+def test_a_dead_parameter_may_leave_the_optimizer(differ):
+    """What has no gradient is not trained, whether the optimizer owns it or not."""
+    living = "[p for n, p in net.named_parameters() if 'spare' not in n]"
+
+    assert differ(DEAD, "SGD(net.parameters()", f"SGD({living}").first is None
+
+
+def test_a_living_parameter_may_not_leave_the_optimizer(differ):
+    """A frozen part shows as what the optimizer does not own any more."""
+    some = "[p for n, p in net.named_parameters() if n != '3.bias']"
+
+    first = differ(TRAINING, "SGD(net.parameters()", f"SGD({some}").first
+
+    assert first.step == 1
+    assert "not in the optimizer" in [difference.actual for difference in first.differences]
+
+
+def test_a_dead_parameter_that_decays_on_one_side_is_seen(differ):
+    """Weight decay moves a parameter whose gradient is zero, but not one that the optimizer does not own."""
+    source = DEAD.replace("momentum=0.9", "weight_decay=0.1").replace(
+        "optimizer.zero_grad()", "net[0].spare.grad = torch.zeros(2)"
+    )
+    living = "[p for n, p in net.named_parameters() if 'spare' not in n]"
+
+    first = differ(source, "SGD(net.parameters()", f"SGD({living}").first
+
+    assert "0.spare" in [difference.name for difference in first.differences]
+
+
+def test_a_zero_gradient_is_a_missing_one(differ):
+    """zero_grad that fills with zeros computes what one that drops gradients does."""
+    assert differ(DEAD, "zero_grad()", "zero_grad(set_to_none=False)").first is None
+
+
+def test_training_in_evaluation_mode_is_recognised(run, differ):
+    """A model whose eval() is never left trains; its forward passes are no evaluations."""
+    source = TRAINING.replace("for x, y", "net.eval()\nfor x, y")
+    done = run(source)
+
+    assert [call[0] for step in done.steps() for call in step["calls"]] == ["t"] * 3
+    assert done.steps()[0]["modes"]["training in eval mode"] == 1
+    assert summarise(iter(done.events())).num_evaluations == 1
+    result = differ(TRAINING, "for x, y", "net.eval()\nfor x, y")
+    assert result.first.step == 1
+    assert result.modes[0] != result.modes[1]
+
+
+def test_evaluations_saves_and_resumes_are_counted(run):
+    """A summary says what a run did besides its steps."""
+    source = TRAINING + "\nf = io.BytesIO(); torch.save(net.state_dict(), f); f.seek(0); torch.load(f)\n"
+    source += "with torch.no_grad():\n    net(data.tensors[0]); net(data.tensors[0])\n"
+    summary = summarise(iter(run(source).events()))
+
+    assert (summary.num_steps, summary.num_backwards) == (3, 3)
+    assert (summary.num_evaluations, summary.num_saved, summary.num_resumed) == (3, 2, 1)
+    assert (summary.complete, summary.stopped, summary.compiled) == (True, False, False)
+    assert summary.num_parameters == 6
+
+
+STOPPED = TRAINING.replace("for x, y", "import atexit; atexit.register(print, 'exit')\ntry:\n  for x, y").replace(
+    "\n    ", "\n      "
+).replace("net.eval()\n", "finally:\n    print('clean-up')\nnet.eval()\n")
+
+
+def test_steps_end_a_program_with_its_clean_up(run):
+    """After so many steps the program leaves with status 0; its finally blocks and exit handlers run."""
+    whole, stopped = run(STOPPED), run(STOPPED, steps=2)
+
+    assert whole.returncode == stopped.returncode == 0, whole.stderr + stopped.stderr
+    assert stopped.stdout == "clean-up\nexit\n"
+    assert stopped.steps() == whole.steps()[:2]
+    assert stopped.end()["stopped"] is True
+    assert whole.end()["stopped"] is False
+
+
+def test_steps_end_a_program_that_catches_everything(run):
+    """An `except:` around the step does not go on training for ever."""
+    source = TRAINING.replace("    optimizer.step()\n", "    try: optimizer.step()\n    except: print('caught')\n")
+    done = run(source, steps=2)
+
+    assert done.returncode == 0, done.stderr
+    assert len(done.steps()) == 2
+    assert len(done.find("end")) == 1
+
+
+def test_steps_end_a_program_that_trains_in_a_thread(run):
+    """SystemExit would end the thread alone."""
+    body = "\n".join("    " + line for line in TRAINING.splitlines())
+    source = f"import threading, time\ndef train():\n{body}\nt = threading.Thread(target=train); t.start(); t.join()"
+    done = run(source + "\nprint('goes on')", steps=2)
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.end()["stopped"] is True
+
+
+def test_losses_that_are_no_numbers_have_names(run, differ):
+    """A loss that is nan is called that, whatever its bits; two of them are equal."""
+    source = TRAINING.replace("loss.backward()", "loss = loss * float('nan'); loss.backward()")
+    summary = summarise(iter(run(source).events()))
+
+    assert summary.not_finite == "loss nan at step 1"
+    assert summary.only_not_finite
+    assert differ(source, "float('nan')", "-float('nan')").first.phase != "loss"
+    first = differ(TRAINING, "loss.backward()", "loss = loss * float('nan'); loss.backward()").first
+    assert (first.phase, first.lead("loss").actual) == ("loss", "nan")
 
 
 def test_transforms_and_forked_workers_are_left_alone(run):
@@ -177,40 +676,95 @@ def test_transforms_and_forked_workers_are_left_alone(run):
     source = TRAINING.replace("shuffle=True", "shuffle=True, num_workers=1").replace(
         "net.eval()", "net.eval(); torch.func.vmap(net)(data.tensors[0][:, None, :])"
     )
-    done, folder = run(source, covered=True)
+    done = run(source, covered=True)
 
     assert done.returncode == 0, done.stderr
-    assert len(list(folder.glob("*.jsonl"))) == 1
+    assert len(find_recording(done.folder).paths) == 1
 
 
-def test_an_error_of_the_recorder_never_reaches_the_program(run):
-    """The program goes on undisturbed; the trace says what went wrong and cannot be used."""
-    source = TRAINING.replace("torch.manual_seed(1)", "torch.manual_seed(1)\ntorch.get_rng_state = None")
-    done, folder = run(source, covered=True)
-    plain, _ = run(source, recorded=False, name="none")
+def test_workers_of_a_loader_change_nothing(differ):
+    """Batches made in another process are the same batches."""
+    assert differ(TRAINING, "shuffle=True", "shuffle=True, num_workers=2").first is None
 
-    assert done.stdout == plain.stdout
-    with pytest.raises(CannotJudgeError, match="the recorder failed in _see_root: TypeError"):
-        read_traces(folder)
+
+def test_recomputed_activations_are_no_forward_passes(differ):
+    """Activation checkpointing computes the same bits, and its second forward is not recorded."""
+    imported = TRAINING.replace("import torch\n", "import torch, torch.utils.checkpoint\n", 1)
+
+    result = differ(imported, "net(x), y", "torch.utils.checkpoint.checkpoint(net, x, use_reentrant=False), y")
+
+    # Batch norm moves its statistics in both forwards: that is the one result that differs.
+    assert {difference.key for difference in result.first.differences if difference.hard} == {"buffers"}
+    assert len([note for note in result.notes if "forward passes" in note]) == 0
+
+
+def test_implementations_of_an_optimizer_are_no_difference(differ):
+    """`foreach` computes the same bits, and is told as a fact alone."""
+    result = differ(TRAINING, "momentum=0.9", "momentum=0.9, foreach=True")
+
+    assert result.first is None
+    assert result.facts == ("optimizer 0 foreach: None -> True",)
 
 
 def test_a_killed_program_leaves_a_trace_that_says_so(run):
     """A trace without its end counts as cut off."""
-    _, folder = run(TRAINING.replace("net.eval()", "import os; os._exit(3)"))
+    done = run(TRAINING.replace("net.eval()", "import os; os._exit(3)"))
+    summary = summarise(iter(done.events()))
 
-    with pytest.raises(CannotJudgeError, match="cut off after 3 steps"):
-        read_traces(folder)
+    assert done.returncode == 3
+    assert (summary.num_steps, summary.complete) == (3, False)
 
 
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        (['{"event":"trace","format":99}'], "is not of format 1"),
-        (["no json"], "line 1"),
-        ([json.dumps({"event": "trace", "format": 1}), '{"event":"init"}'], "line 2"),
-    ],
-)
-def test_foreign_files_are_refused(lines, message):
-    """What is no trace of ours is a clear error."""
-    with pytest.raises(CannotJudgeError, match=message):
-        parse_trace(lines)
+def test_a_program_that_raises_still_has_its_end(run):
+    """An error of the program's own is the program's: its trace is complete up to there."""
+    done = run(TRAINING.replace("net.eval()", "raise ValueError('mine')"))
+
+    assert done.returncode == 1
+    assert "ValueError: mine" in done.stderr
+    assert done.end()["steps"] == 3
+
+
+def test_facts_name_arguments_loaders_modules_and_seeds(run):
+    """What a program says of itself is there to explain a difference."""
+    source = TRAINING.replace(
+        "torch.manual_seed(1)",
+        "import argparse; p = argparse.ArgumentParser(); p.add_argument('--lr', type=float, default=0.1)\n"
+        "args = p.parse_args([]); torch.manual_seed(1)",
+    )
+    done = run(source)
+    rows = {event["what"]: event["rows"] for event in done.find("facts")}
+
+    assert rows["arguments"] == {"arguments.lr": "0.1"}
+    assert rows["loader"]["batch_size"] == "4"
+    assert rows["loader"]["sampler"] == "RandomSampler"
+    assert "p=0.2" in rows["modules"]["2"]
+    (seed,) = done.find("seed")
+    assert (seed["what"], seed["value"]) == ("torch", "1")
+    assert seed["line"] == "program.py:9"
+
+
+def test_numbers_that_are_taken_out_are_kept(differ):
+    """A metric that is computed from another tensor is known although training is the same."""
+    source = TRAINING.replace("    optimizer.step()", "    optimizer.step(); print(loss.item())")
+
+    result = differ(source, "print(loss.item())", "print(loss.mul(2).item())")
+
+    assert result.first is None
+    assert result.reads is not None
+    assert result.reads[0] in (1, 2)
+
+
+def test_each_rank_has_a_file_of_its_own(run):
+    """The rank that the launcher gives is in the trace and at the front of its name."""
+    done = run(TRAINING, env={"RANK": "3"})
+
+    assert done.events()[0]["rank"] == 3
+    assert [path.name[:5] for path in find_recording(done.folder).paths] == ["0003-"]
+
+
+def test_a_trace_is_lines_of_json(run):
+    """Another program can read it."""
+    (path,) = find_recording(run(TRAINING).folder).paths
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+
+    assert (lines[0]["event"], lines[0]["format"], lines[-1]["event"]) == ("trace", 2, "end")

@@ -60,9 +60,7 @@ def evaluate(model, loader):
     return sum(losses) / len(losses)
 
 
-def main():
-    torch.set_num_threads(1)
-    rank, world_size = init_distributed()
+def run(rank, world_size):
     train_set, val_set = make_dataset(80, seed=1), make_dataset(32, seed=2)
     train, sampler = make_loader(train_set, BATCH_SIZE, rank, world_size, shuffle=True, seed=SEED)
     val, _ = make_loader(val_set, BATCH_SIZE, rank, world_size, shuffle=False)
@@ -82,6 +80,12 @@ def main():
             lr = scheduler.get_last_lr()[0]
             print(f"epoch {epoch} lr {lr:.6f} train {train_loss:.6f} val {val_loss:.6f}")
             torch.save(model.module.state_dict(), "ddp.pt")
+
+
+def main():
+    torch.set_num_threads(1)
+    run(*init_distributed())
+    # The model is gone by now: a Reducer that outlives its group can deadlock in ~ProcessGroupGloo.
     dist.destroy_process_group()
 
 
