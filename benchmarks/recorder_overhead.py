@@ -79,7 +79,8 @@ def measure(sizes: tuple[int, ...], steps: int, *, recorded: bool) -> float:
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         if recorded:
-            environment |= {"TRAINKIT_TRACE": folder, "TRAINKIT_PRELOAD": str(PRELOAD)}
+            options = {"TRAINKIT_TRACE_OPTIONS": '{"level": "light"}', "TRAINKIT_PRELOAD": str(PRELOAD)}
+            environment |= options | {"TRAINKIT_TRACE": folder}
             environment["PYTHONPATH"] = str(BOOTSTRAP)
         command = [sys.executable, "-c", PROGRAM, *map(str, sizes), str(steps)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -103,7 +104,8 @@ def main() -> None:
         ratios.sort()
         spread = f"{ratios[0]:.3f} to {ratios[-1]:.3f}"
         step_ms = 1000 * statistics.median(plain_s)
-        print(f"{name:20} {step_ms:7.1f} ms a step: ratio {statistics.median(ratios):.3f} ({spread})", flush=True)
+        ratio = statistics.median(ratios)
+        print(f"{name:20} {step_ms:7.1f} ms a step: ratio {ratio:.3f} ({spread})", flush=True)
 
 
 if __name__ == "__main__":

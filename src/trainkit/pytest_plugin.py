@@ -1,4 +1,4 @@
-"""For pytest: `--benchmark`, `--golden-update`, the marker `gpu`, fixtures `trainkit_guard`, `trainkit_verify`.
+"""For pytest: `--benchmark`, `--golden-update`, the marker `gpu`, and two fixtures.
 
 Loads nothing but pytest; what a fixture needs is imported when it is used.
 """

@@ -96,7 +96,12 @@ def script() -> Script:
             "values": pack("v0", "v1"),
             "others": "",
             "optimizers": [
-                {"optimizer": 0, "hyper": [["betas=(0.9, 0.99); lr=0.1"], [0, 0]], "parameters": "", "state": ""}
+                {
+                    "optimizer": 0,
+                    "hyper": [["betas=(0.9, 0.99); lr=0.1"], [0, 0]],
+                    "parameters": "",
+                    "state": "",
+                }
             ],
             "buffers": pack("u3"),
             "rng": {"torch": "rz", "python": "p0"},

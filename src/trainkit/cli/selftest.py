@@ -63,10 +63,10 @@ def _summarise(outcomes: list[Outcome], seconds: float) -> str:
     judged = [outcome for outcome in outcomes if not outcome.skipped]
     faults = [outcome for outcome in judged if outcome.case.phases]
     refactors = [outcome for outcome in judged if not outcome.case.phases]
+    right = {name: sum(getattr(o, name) for o in faults) for name in ("seen", "phase", "line", "level")}
     lines = [
-        f"{len(faults)} faults: {sum(o.seen for o in faults)} seen, {sum(o.phase for o in faults)} in the right"
-        f" phase, {sum(o.line for o in faults)} with the right line or name, {sum(o.level for o in faults)} of the"
-        " right level",
+        f"{len(faults)} faults: {right['seen']} seen, {right['phase']} in the right phase,"
+        f" {right['line']} with the right line or name, {right['level']} of the right level",
         f"{len(refactors)} refactors: {sum(not o.seen for o in refactors)} false alarms",
     ]
     skipped = {outcome.case.project: outcome.skipped for outcome in outcomes if outcome.skipped}

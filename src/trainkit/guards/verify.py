@@ -1,4 +1,4 @@
-"""The verify guard: configured training commands, baseline against candidate, with the place where they part."""
+"""The verify guard: configured training commands on both sides, with the place where they part."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ _WORST_FIRST = (
     Status.NOTED,
     Status.IDENTICAL,
 )
+_RULES = {
+    Status.DIVERGED: "verify-diverged",
+    Status.ERROR: "verify-broke",
+    Status.UNSTABLE: "verify-unstable",
+    Status.NOT_COMPARABLE: "verify-not-comparable",
+    Status.INCONCLUSIVE: "verify-inconclusive",
+}
 
 
 @dataclass(frozen=True)
@@ -103,11 +110,10 @@ def _list_findings(name: str, result: Verification) -> Iterator[Finding]:
         first = comparison.first if comparison else None
         lead = first.lead(result.cause.phase) if first and result.cause else None
         excerpt = next((item for item in reversed(result.excerpts) if item.side == "candidate"), None)
-        rule = f"verify-{str(result.status).replace(' ', '-')}"
         also = [str(item) for item in first.differences if item is not lead] if first else []
         places = [f"{item.side} {item.place} {item.place.why}" for item in result.excerpts]
         yield Finding(
-            rule=rule,
+            rule=_RULES[result.status],
             message=f"{name} {result.summary}",
             file=excerpt.place.file if excerpt else "",
             line=excerpt.place.line if excerpt else 0,

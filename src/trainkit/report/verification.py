@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterator
 
 from trainkit.report.text import COLORS, make_printable
-from trainkit.trace.compare import Comparison, describe_step, relative_difference, show_loss
+from trainkit.trace.compare import Comparison, describe_step
+from trainkit.trace.differ import relative_difference, show_loss
 from trainkit.trace.locate import Culprit, Location
 from trainkit.verdict import Status
 from trainkit.verify.result import Excerpt, Verification

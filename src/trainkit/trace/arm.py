@@ -34,52 +34,53 @@ def arm(folder: Path) -> Recorder:
     """
     options = json.loads(os.environ.get("TRAINKIT_TRACE_OPTIONS") or "{}")
     recorder = Recorder(folder, options)
-    seeds = options.get("seeds", True)
-    if seeds:
+    if options.get("seeds", True):
         random.seed(_SEEDS["python"])
     _watch_seed(random, "seed", "python", recorder)
-
-    def hook_torch(torch: Any) -> None:
-        if seeds:
-            torch.manual_seed(_SEEDS["torch"])
-        if options.get("deterministic", True):
-            torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.utils.deterministic.fill_uninitialized_memory = False  # else NaN, equal on both sides
-        recorder.hook_torch(torch)
-
-    def hook_numpy(numpy_random: Any) -> None:
-        if seeds:
-            numpy_random.seed(_SEEDS["numpy"])
-        _watch_seed(numpy_random, "seed", "numpy", recorder)
-        _seed_new_generators(numpy_random, recorder, seeds=seeds)
-
-    def hook_argparse(argparse: Any) -> None:
-        parse = argparse.ArgumentParser.parse_known_args
-
-        @functools.wraps(parse)
-        def recorded(*args: Any, **kwargs: Any) -> Any:
-            found = parse(*args, **kwargs)
-            recorder.see_arguments(found[0])
-            return found
-
-        argparse.ArgumentParser.parse_known_args = recorded
-
     callbacks: dict[str, Callable[[ModuleType], None]] = {
-        "torch": hook_torch,
+        "torch": lambda torch: _hook_torch(torch, recorder, options),
         "torch.utils.data.dataloader": recorder.hook_loader,
-        "numpy.random": hook_numpy,
-        "argparse": hook_argparse,
+        "numpy.random": lambda numpy_random: _hook_numpy(numpy_random, recorder, options),
+        "argparse": lambda argparse: _hook_argparse(argparse, recorder),
     }
     sys.meta_path.insert(0, _AfterImport(recorder, callbacks))
-    for name in list(callbacks):  # what the environment's own start-up has imported before us
-        if name in sys.modules:
-            with recorder.never_raising(name):
-                callbacks.pop(name)(sys.modules[name])
+    for name in [name for name in callbacks if name in sys.modules]:  # imported by the environment before us
+        with recorder.never_raising(name):
+            callbacks.pop(name)(sys.modules[name])
     if options.get("edited"):
         importlib.import_module(f"{__package__}.lines").watch(recorder, folder, options["edited"])
     os.register_at_fork(after_in_child=recorder.disarm)
     atexit.register(recorder.finish)
     return recorder
+
+
+def _hook_torch(torch: Any, recorder: Recorder, options: dict[str, Any]) -> None:
+    if options.get("seeds", True):
+        torch.manual_seed(_SEEDS["torch"])
+    if options.get("deterministic", True):
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # else NaN, equal on both sides
+    recorder.hook_torch(torch)
+
+
+def _hook_numpy(numpy_random: Any, recorder: Recorder, options: dict[str, Any]) -> None:
+    seeds = options.get("seeds", True)
+    if seeds:
+        numpy_random.seed(_SEEDS["numpy"])
+    _watch_seed(numpy_random, "seed", "numpy", recorder)
+    _seed_new_generators(numpy_random, recorder, seeds=seeds)
+
+
+def _hook_argparse(argparse: Any, recorder: Recorder) -> None:
+    parse = argparse.ArgumentParser.parse_known_args
+
+    @functools.wraps(parse)
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        found = parse(*args, **kwargs)
+        recorder.see_arguments(found[0])
+        return found
+
+    argparse.ArgumentParser.parse_known_args = recorded
 
 
 def _watch_seed(module: Any, name: str, what: str, recorder: Recorder) -> None:

@@ -3,40 +3,31 @@
 Both are read once, event by event, in memory that does not grow with their length. A difference is *hard*
 when it is a result (a loss, a weight, a buffer that training moves, an evaluation, a checkpoint) and
 *soft* when it is only a way to a result (how a batch is handed over, what a module in the middle gives
-back, how an optimizer keeps its state): soft ones alone are notes, and name the place when a hard one follows.
+back, how an optimizer keeps its state): soft ones alone are notes, and tell the place of a hard one.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from trainkit.trace.match import Matches, Tensor, match_tensors
+from trainkit.trace.differ import (
+    Difference,
+    count_unmatched,
+    describe_modes,
+    differ_in_calls,
+    differ_in_loaded,
+    differ_in_loss,
+    differ_in_rng,
+    differ_in_saved,
+    differ_lightly,
+    only_changed,
+)
+from trainkit.trace.match import Matches, match_tensors
 from trainkit.trace.probe import DECISIVE
+from trainkit.trace.sides import NOTHING, Side, Summary, merge_hyper, split
 from trainkit.trace.store import Event
-
-_WIDTH = 16
-_NOTHING = "0" * _WIDTH
-_MOST_LOSSES = 2000  # kept to show how far they drift; of longer runs the first ones and the last
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """One thing that differs in a step: `key` is what was compared, `phase` where in the step it arises."""
-
-    key: str
-    phase: str
-    what: str
-    expected: str
-    actual: str
-    hard: bool = True
-    name: str = ""  # of the tensor, module or hyper-parameter
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.expected} -> {self.actual}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +48,7 @@ class Divergence:
         return self.first.phase
 
     def lead(self, phase: str) -> Difference:
-        """Give the difference to show when the phase is known better: the first of that phase, or hard one."""
+        """Give the difference to show for a phase known better: the first of that phase, else a hard one."""
         chosen = [item for item in self.differences if item.phase == phase]
         chosen += [item for item in self.differences if item.hard]
         return chosen[0]
@@ -71,25 +62,6 @@ class Divergence:
 def describe_step(step: int) -> str:
     """Give a step in words; 0 is the initialisation, -1 the time after the last step."""
     return {0: "initialisation", -1: "after the last step"}.get(step, f"step {step}")
-
-
-@dataclass(kw_only=True)
-class Summary:
-    """What one trace holds, whatever the other does."""
-
-    num_steps: int = 0
-    num_backwards: int = 0
-    num_evaluations: int = 0
-    num_saved: int = 0
-    num_resumed: int = 0
-    num_parameters: int = 0
-    trained: bool = False  # a step changed a parameter
-    not_finite: str = ""  # the first loss that is no number, with its step
-    only_not_finite: bool = True
-    complete: bool = False
-    stopped: bool = False
-    compiled: bool = False
-    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,121 +90,13 @@ def list_environment_differences(expected: dict[str, str], actual: dict[str, str
     ]
 
 
-class _Side:
-    """One trace, read up to its next step."""
-
-    def __init__(self, events: Iterable[Event]) -> None:
-        self._events = iter(events)
-        self.parameters: list[Tensor] = []
-        self.others: list[Tensor] = []
-        self.buffers: list[Tensor] = []
-        self.adopted: list[int] = []  # for each parameter the step in which it was first seen
-        self.optimizers: dict[int, list[int]] = {}
-        self.facts: dict[str, str] = {}
-        self.seeds: list[Event] = []
-        self.modules: list[str] = []
-        self.hyper: dict[int, list[Any]] = {}
-        self.called: list[int] = []
-        self.last: dict[int, str] = {}  # parameter -> digest of its latest value
-        self.moved: set[int] = set()  # buffers that have changed
-        self.losses: dict[int, list[str]] = {}
-        self.summary = Summary()
-
-    def read_step(self) -> Event | None:
-        """Give the next step or end, and learn what comes before it; None when the trace is over."""
-        for event in self._events:
-            kind = event["event"]
-            if kind in {"step", "end"}:
-                return self._take(event)
-            self._learn(kind, event)
-        return None
-
-    def _learn(self, kind: str, event: Event) -> None:
-        if kind == "init":
-            for row in event.get("parameters", ()):
-                self.last[len(self.parameters)] = row[3] if len(row) > 3 else row[2]
-                self.parameters.append(Tensor(*row[:3]))
-                self.adopted.append(event["step"])
-            self.others += [Tensor(*row) for row in event.get("others", ())]
-            self.buffers += [Tensor(*row) for row in event["buffers"]]
-            self.summary.num_parameters = len(self.parameters)
-        elif kind == "optimizer":
-            self.optimizers[event["optimizer"]] = event["parameters"]
-            rows = {f"optimizer {event['optimizer']} {key}": value for key, value in event["facts"].items()}
-            self.facts |= rows
-        elif kind == "facts":
-            self.facts |= {f"{event['what']}: {key}": value for key, value in event["rows"].items()}
-        elif kind == "modules":
-            self.modules += event["names"]
-        elif kind == "seed":
-            self.seeds.append(event)
-            if len(self.seeds) <= 8:
-                self.facts[f"seed {len(self.seeds)}"] = f"{event['what']} {event['value']}"
-
-    def _take(self, event: Event) -> Event:
-        summary = self.summary
-        summary.num_evaluations += sum(call[0] == "e" for call in event.get("calls", ()))
-        summary.num_saved += len(event.get("saved", ()))
-        summary.num_resumed += event.get("resumed", 0)
-        if event["event"] == "end":
-            summary.complete, summary.stopped = True, event["stopped"]
-            summary.compiled = event["compiled"] > 0
-            summary.environment = event["environment"]
-            first = [tensor.digest for tensor in self.parameters]
-            summary.trained |= _split(event["values"])[: len(first)] != first
-            return event
-        summary.num_steps += 1
-        losses = event.get("loss", [])
-        summary.num_backwards += len(losses)
-        for loss in losses:
-            finite = loss not in {"nan", "inf", "-inf"}
-            summary.only_not_finite &= not finite
-            if not finite and not summary.not_finite:
-                summary.not_finite = f"loss {loss} at step {event['step']}"
-        if losses and len(self.losses) < _MOST_LOSSES:
-            self.losses[event["step"]] = losses
-        if "light" in event:
-            return event
-        for name in ("gradients", "parameters", "state", "buffers", "others"):
-            event[name] = _split(event.get(name, ""))
-        self.called = event["called"] = event.get("called", self.called if "outputs" in event else [])
-        event["outputs"] = _split(event.get("outputs", ""))
-        self._resolve_hyper(event)
-        self._see_movement(event)
-        return event
-
-    def _resolve_hyper(self, event: Event) -> None:
-        number = event["optimizer"]
-        if "hyper" in event:
-            self.hyper[number] = event["hyper"]
-        settings, which = self.hyper.get(number, ([""], [0] * len(event["parameters"])))
-        event["hyper"] = [settings[index] for index in which]
-
-    def _see_movement(self, event: Event) -> None:
-        for index, digest in zip(self.optimizers[event["optimizer"]], event["parameters"], strict=True):
-            if self.last[index] != digest:
-                self.summary.trained = True
-                self.last[index] = digest
-        for index, digest in enumerate(event["buffers"]):
-            if digest != self.buffers[index].digest:
-                self.moved.add(index)
-
-    def column(self, event: Event, name: str) -> dict[int, str]:
-        """Give one list of a step by index of parameter."""
-        return dict(zip(self.optimizers[event["optimizer"]], event[name], strict=True))
-
-
-def _split(joined: str) -> list[str]:
-    return [joined[start : start + _WIDTH] for start in range(0, len(joined), _WIDTH)]
-
-
 def summarise(events: Iterable[Event]) -> Summary:
     """Read one trace to its end and tell what it holds.
 
     Raises:
         CannotJudgeError: it is no trace, or damaged.
     """
-    side = _Side(events)
+    side = Side(events)
     event = side.read_step()
     while event is not None:
         event = side.read_step()
@@ -245,13 +109,13 @@ def compare(expected: Iterable[Event], actual: Iterable[Event]) -> Comparison:
     Raises:
         CannotJudgeError: one of them is no trace, or damaged.
     """
-    return _Comparer(_Side(expected), _Side(actual)).run()
+    return _Comparer(Side(expected), Side(actual)).run()
 
 
 class _Comparer:
     """Both sides, which tensors of theirs are the same, and what was found so far."""
 
-    def __init__(self, left: _Side, right: _Side) -> None:
+    def __init__(self, left: Side, right: Side) -> None:
         self._left, self._right = left, right
         self._parameters = Matches({}, set())
         self._buffers = Matches({}, set())
@@ -296,7 +160,7 @@ class _Comparer:
         at_start = list(self._differ_at_start())
         step = left["step"]
         light = self._light = "light" in left and "light" in right
-        found = [*at_start, *(_differ_lightly(left, right) if light else self._differ_in_step(left, right))]
+        found = [*at_start, *(differ_lightly(left, right) if light else self._differ_in_step(left, right))]
         self._compare_reads(step, left, right)
         if at_start and any(difference.hard for difference in at_start):
             step = 0 if not self._common else step
@@ -311,7 +175,7 @@ class _Comparer:
         if any(difference.hard for difference in found):
             self._first = Divergence(step=step, differences=tuple(found))
             if left and right:
-                self._modes = (_describe_modes(left), _describe_modes(right))
+                self._modes = (describe_modes(left), describe_modes(right))
                 self._resumed = bool(left.get("resumed") or right.get("resumed"))
             return
         for difference in found:
@@ -329,7 +193,7 @@ class _Comparer:
         pairs = {a: b for a, b in self._parameters.pairs.items() if a >= self._checked}
         resumed = any(left.adopted[index] > 0 for index in pairs)
         phase = "save" if resumed else "init"
-        extra = _list_unmatched(left.parameters, right.parameters, self._parameters)
+        extra = count_unmatched(left.parameters, right.parameters, self._parameters)
         if extra and not self._checked:
             yield Difference(
                 key="parameter set",
@@ -356,16 +220,16 @@ class _Comparer:
     # -- one step
 
     def _differ_in_step(self, left: Event, right: Event) -> Iterator[Difference]:
-        yield from _differ_in_saved(left, right)
-        yield from _differ_in_calls(left, right, training=False)
-        yield from _differ_in_loaded(left, right)
-        yield from _differ_in_calls(left, right, training=True)
+        yield from differ_in_calls(left, right, training=False)
+        yield from differ_in_saved(left, right)
+        yield from differ_in_loaded(left, right)
+        yield from differ_in_calls(left, right, training=True)
         yield from self._differ_in_outputs(left, right)
-        yield from _differ_in_loss(left, right)
+        yield from differ_in_loss(left, right)
         yield from self._differ_in_columns(left, right)
         yield from self._differ_in_buffers(left, right)
         yield from self._differ_in_others(left["others"], right["others"])
-        yield from _differ_in_rng(left["rng"], right["rng"])
+        yield from differ_in_rng(left["rng"], right["rng"])
 
     def _differ_in_outputs(self, left: Event, right: Event) -> Iterator[Difference]:
         known = set(right["outputs"])
@@ -398,12 +262,12 @@ class _Comparer:
             a: b
             for a, b in matched.items()
             if (a in columns["gradients"][0]) == (b in columns["gradients"][1])
-            or {columns["gradients"][0].get(a), columns["gradients"][1].get(b)} != {None, _NOTHING}
+            or {columns["gradients"][0].get(a), columns["gradients"][1].get(b)} != {None, NOTHING}
         }
         unmatched = [
             sides[0].parameters[a].name
             for a, digest in columns["gradients"][0].items()
-            if a not in matched and digest != _NOTHING
+            if a not in matched and digest != NOTHING
         ]
         if unmatched:
             yield Difference(
@@ -436,15 +300,15 @@ class _Comparer:
                 )
                 return
             if name == "hyper":
-                before, now = _only_changed(before, now)
+                before, now = only_changed(before, now)
                 phase = self._phase_of_hyper(before, left["step"])
             yield Difference(
                 key=name,
                 phase=phase,
                 name=before.partition("=")[0] if name == "hyper" else tensor.name,
                 what=f"{label} of {tensor.name} {tensor.shape} ({len(changed)} of {len(alive)} differ)",
-                expected="zero" if before == _NOTHING else before,
-                actual="zero" if now == _NOTHING else now,
+                expected="zero" if before == NOTHING else before,
+                actual="zero" if now == NOTHING else now,
                 hard=name != "state",
             )
 
@@ -521,15 +385,15 @@ class _Comparer:
     def _differ_at_end(self, left: Event, right: Event) -> Iterator[Difference]:
         self._compare_reads(-1, left, right)
         yield from self._differ_at_start()
-        yield from _differ_in_saved(left, right)
-        yield from _differ_in_calls(left, right, training=False)
-        yield from _differ_in_calls(left, right, training=True)
+        yield from differ_in_calls(left, right, training=False)
+        yield from differ_in_saved(left, right)
+        yield from differ_in_calls(left, right, training=True)
         for name, tensors, matches, label in (
             ("values", self._left.parameters, self._parameters.pairs, "final value"),
             ("buffers", self._left.buffers, self._buffers.pairs, "buffer"),
             ("others", self._left.others, self._others.pairs, "weight of a copy of the model:"),
         ):
-            a, b = _split(left[name]), _split(right[name])
+            a, b = split(left[name]), split(right[name])
             changed = [i for i, j in matches.items() if i < len(a) and j < len(b) and a[i] != b[j]]
             if name == "buffers":
                 changed = [
@@ -550,14 +414,14 @@ class _Comparer:
                     actual=b[matches[changed[0]]],
                 )
         yield from self._differ_in_last_hyper(left, right)
-        yield from _differ_in_rng(left["rng"], right["rng"])
+        yield from differ_in_rng(left["rng"], right["rng"])
 
     def _differ_in_last_hyper(self, left: Event, right: Event) -> Iterator[Difference]:
-        values = [_merge_hyper(side, event) for side, event in ((self._left, left), (self._right, right))]
+        values = [merge_hyper(side, event) for side, event in ((self._left, left), (self._right, right))]
         for a, b in self._parameters.pairs.items():
             before, now = values[0].get(a), values[1].get(b)
             if before and now and before != now:
-                before, now = _only_changed(before, now)
+                before, now = only_changed(before, now)
                 yield Difference(
                     key="hyper",
                     phase="schedule",
@@ -587,7 +451,7 @@ class _Comparer:
         for key in left.keys() | right.keys() if len(left) + len(right) < 5000 else ():
             before, now = left.get(key), right.get(key)
             if before != now and before is not None and now is not None:
-                yield f"{key}: {' -> '.join(_only_changed(before, now))}"
+                yield f"{key}: {' -> '.join(only_changed(before, now))}"
         for key in left.keys() - right.keys():
             if not key.startswith("settings"):
                 yield f"{key}: {left[key]} -> (gone)"
@@ -611,195 +475,3 @@ _COLUMNS = {
     "parameters": ("optimizer", "new value"),
     "state": ("optimizer", "optimizer state"),
 }
-
-
-def _differ_lightly(left: Event, right: Event) -> Iterator[Difference]:
-    """Tell that something differs; what it is the full pass tells."""
-    yield from _differ_in_saved(left, right)
-    yield from _differ_in_calls(left, right, training=False)
-    yield from _differ_in_loss(left, right)
-    for name, before in left["light"].items():
-        if before != right["light"].get(name):
-            yield Difference(
-                key=name,
-                phase="",
-                what=f"digest of {name}",
-                expected=before,
-                actual=right["light"].get(name, ""),
-            )
-    yield from _differ_in_rng(left["rng"], right["rng"])
-
-
-def _differ_in_saved(left: Event, right: Event) -> Iterator[Difference]:
-    a, b = left.get("saved", []), right.get("saved", [])
-    if len(a) != len(b):
-        yield Difference(
-            key="saved",
-            phase="save",
-            what="number of times that something is saved",
-            expected=str(len(a)),
-            actual=str(len(b)),
-            hard=bool(a) != bool(b),
-        )
-    for number, (before, now) in enumerate(zip(a, b, strict=False), start=1):
-        lost = set(_split(before[0])) - set(_split(now[0]))
-        if lost:
-            yield Difference(
-                key="saved",
-                phase="save",
-                what=f"what torch.save was given (save {number})",
-                expected=f"{len(lost)} tensors",
-                actual="not among what is saved now",
-            )
-            return
-        if before != now:
-            yield Difference(
-                key="saved",
-                phase="save",
-                what=f"numbers or layout of what is saved (save {number})",
-                expected="",
-                actual="",
-                hard=False,
-            )
-
-
-def _differ_in_calls(left: Event, right: Event, *, training: bool) -> Iterator[Difference]:
-    a, b = (
-        [call for call in event.get("calls", ()) if (call[0] == "t") == training] for event in (left, right)
-    )
-    phase = "data" if training else "eval"
-    if len(a) != len(b):
-        what = f"number of {'training' if training else 'evaluation'} forward passes"
-        yield Difference(
-            key="calls", phase=phase, what=what, expected=str(len(a)), actual=str(len(b)), hard=not training
-        )
-        return
-    for number, (before, now) in enumerate(zip(a, b, strict=True), start=1):
-        place = f" ({number} of {len(a)})" if len(a) > 1 else ""
-        if before[1] != now[1]:
-            yield Difference(
-                key="batch",
-                phase=phase,
-                hard=False,
-                what=f"the {'batch' if training else 'input of an evaluation'} given to the model{place}",
-                expected=before[1],
-                actual=now[1],
-            )
-        if before[2] != now[2]:
-            what = f"what {'the model' if training else 'an evaluation'} computed{place}"
-            yield Difference(
-                key="model output" if training else "evaluated",
-                what=what,
-                hard=not training,
-                phase="forward" if training else "eval",
-                expected=before[2],
-                actual=now[2],
-            )
-        if before[1:] != now[1:]:
-            return
-
-
-def _differ_in_loaded(left: Event, right: Event) -> Iterator[Difference]:
-    a, b = left.get("loaded", [0, ""]), right.get("loaded", [0, ""])
-    if a != b:
-        yield Difference(
-            key="loaded",
-            phase="data",
-            what="the batches from the data loader",
-            hard=False,
-            expected=f"{a[0]} batches {a[1]}",
-            actual=f"{b[0]} batches {b[1]}",
-        )
-
-
-def _differ_in_loss(left: Event, right: Event) -> Iterator[Difference]:
-    a, b = left.get("loss", []), right.get("loss", [])
-    if len(a) != len(b):
-        yield Difference(
-            key="num losses",
-            phase="loss",
-            what="number of backward passes",
-            hard=False,
-            expected=str(len(a)),
-            actual=str(len(b)),
-        )
-        return
-    for number, (before, now) in enumerate(zip(a, b, strict=True), start=1):
-        if before != now:
-            place = f" of micro_step {number}" if len(a) > 1 else ""
-            yield Difference(
-                key="loss",
-                phase="loss",
-                what=f"loss{place}",
-                expected=show_loss(before),
-                actual=show_loss(now),
-            )
-            return
-
-
-def _differ_in_rng(left: dict[str, str], right: dict[str, str]) -> Iterator[Difference]:
-    # A generator that one side never loaded (a lazy import) is no difference.
-    changed = [key for key in left if key in right and left[key] != right[key]]
-    if changed:
-        yield Difference(
-            key="rng",
-            phase="rng",
-            name=changed[0],
-            what=f"state of the random generator of {' and '.join(changed)}",
-            expected=left[changed[0]],
-            actual=right[changed[0]],
-        )
-
-
-def _merge_hyper(side: _Side, end: Event) -> dict[int, str]:
-    merged: dict[int, str] = {}
-    for row in end["optimizers"]:
-        if row["hyper"]:
-            settings, which = row["hyper"]
-            indices = side.optimizers[row["optimizer"]]
-            merged |= {index: settings[number] for index, number in zip(indices, which, strict=True)}
-    return merged
-
-
-def _list_unmatched(left: list[Tensor], right: list[Tensor], matches: Matches) -> tuple[str, str] | None:
-    lost = Counter(t.shape for index, t in enumerate(left) if index not in matches.pairs)
-    new = Counter(t.shape for index, t in enumerate(right) if index not in set(matches.pairs.values()))
-    if not lost and not new:
-        return None
-    return _count(", missing now", lost), _count(", new", new)
-
-
-def _count(label: str, shapes: Counter[str]) -> str:
-    shown = ", ".join(f"{number}x {shape}" for shape, number in list(shapes.items())[:4])
-    return f"{label}: {shown}" if shown else ""
-
-
-def _only_changed(before: str, now: str) -> tuple[str, str]:
-    """Keep the settings that differ of two lists such as `lr=0.1; weight_decay=0.0`."""
-    left, right = before.split("; "), now.split("; ")
-    if len(left) != len(right):
-        return before, now
-    changed = [(a, b) for a, b in zip(left, right, strict=True) if a != b]
-    return "; ".join(a for a, _ in changed), "; ".join(b for _, b in changed)
-
-
-def _describe_modes(event: Event) -> str:
-    calls = "".join(call[0] for call in event.get("calls", ()))
-    modes = ", ".join(f"{key} {number}" for key, number in event.get("modes", {}).items())
-    return f"{calls} {modes}".strip()
-
-
-def show_loss(item: str) -> str:
-    """Give a loss as `repr` and hex; a digest when it was no single number."""
-    if "0x" in item:
-        return f"{float.fromhex(item)!r} ({item})"
-    return item
-
-
-def relative_difference(before: str, now: str) -> float:
-    """Give |a - b| / |a| of two losses in hex; nan where one is no number."""
-    try:
-        a, b = float.fromhex(before), float.fromhex(now)
-    except ValueError:
-        return math.nan
-    return abs(a - b) / abs(a) if a else abs(b)

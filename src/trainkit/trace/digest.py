@@ -161,11 +161,14 @@ def digest_pieces(tensors: Iterable[Any]) -> str:
     `None` stands for a tensor that is not there.
     """
     torch = _load()
+    ordinary, strided = (torch.Tensor, torch.nn.Parameter), torch.strided
     parts: list[Any] = []
     for tensor in tensors:
         if tensor is None:
             parts.append(b"none")
-        elif type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.is_cpu and tensor.is_contiguous():
+        elif (
+            type(tensor) in ordinary and tensor.is_cpu and tensor.layout is strided and tensor.is_contiguous()
+        ):
             size_bytes, start = tensor.nbytes, tensor.data_ptr()
             if size_bytes <= 2 * _PIECE:
                 if size_bytes:

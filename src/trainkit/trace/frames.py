@@ -6,7 +6,7 @@ import os
 import sys
 from types import CodeType, FrameType
 
-_TREE = os.path.realpath(os.environ.get("TRAINKIT_TREE") or os.getcwd()) + os.sep
+_TREE = os.path.realpath(os.environ.get("TRAINKIT_TREE", ".")) + os.sep
 _FOREIGN = ("site-packages", "dist-packages", f"{os.sep}lib{os.sep}python3")
 _HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
 _known: dict[CodeType, str] = {}

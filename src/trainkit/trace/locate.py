@@ -107,10 +107,10 @@ class Size:
     relative: float  # largest difference over largest magnitude
 
     def is_rounding(self) -> bool:
-        """Tell whether another order of the same operations could do that."""
+        """Tell whether another order of the same operations could do that, by the size."""
         dtype = self.shape.partition("[")[0]
         epsilon = _EPSILON.get(dtype)
-        return epsilon is not None and self.relative <= (4 if dtype in _HALF else 64) * epsilon
+        return epsilon is not None and self.relative <= (4 if dtype in _HALF else 16) * epsilon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +130,15 @@ class Location:
         return min(found, key=lambda culprit: culprit.number).phase if found else ""
 
     def draws_elsewhere(self) -> bool:
-        """Tell whether the same operation draws from a generator in another state."""
+        """Tell whether random numbers are drawn from another state, or something else is drawn."""
         left, right = self.expected, self.actual
-        same = left is not None and right is not None and left.op == right.op
-        return bool(same and left.state and right.state and left.state != right.state)  # type: ignore[union-attr]
+        if left is None or right is None:
+            return bool((left or right) and (left or right).state)  # type: ignore[union-attr]
+        return bool(left.state and right.state) and (left.state != right.state or left.op != right.op)
+
+    def reads_outside(self) -> bool:
+        """Tell whether an operation reads what no recorded one has made."""
+        return any(culprit.reads_outside for culprit in (self.expected, self.actual) if culprit)
 
 
 def locate(
@@ -213,7 +218,7 @@ def _make_culprit(operation: Event, outside: bool) -> Culprit:
 
 
 def _list_edited_lines(deep: DeepTrace, culprit: Culprit | None, edited: Edited) -> list[Line]:
-    """Give the edited lines that can have done it: on the operation's stack, then those that ran last before."""
+    """Give the edited lines that can have done it: on the operation's stack, then what ran last before."""
     found: dict[tuple[str, int], Line] = {}
     for frame in culprit.frames if culprit else ():
         if frame.line in edited.get(frame.file, ()):

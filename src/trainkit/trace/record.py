@@ -10,15 +10,11 @@ ends the recording and is written. The one exception is asked for: `steps` ends 
 from __future__ import annotations
 
 import functools
-import gc
 import importlib
 import json
 import os
-import random
-import sys
 import threading
 import time
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +24,6 @@ from . import facts
 from .digest import (
     NAME,
     chain_digests,
-    describe,
-    digest_bytes,
     digest_leaf,
     digest_pieces,
     digest_quick,
@@ -39,12 +33,11 @@ from .digest import (
     iterate_leaves,
 )
 from .frames import find_caller
+from .inventory import Inventory, Known
 from .probe import take_environment
+from .snapshot import ByHand, digest_generators, digest_gradient, list_parameters, list_tensors
 
 FORMAT = 2
-# Arguments of torch's optimizers that choose an implementation, not a result.
-_IMPLEMENTATION = {"foreach", "fused", "capturable", "differentiable"}
-_NOTHING = "0" * 16  # the digest of a missing or zero gradient, of no state
 _MOST_CALLS = 256  # of root modules between two steps; what comes after is folded together
 _MOST_OUTPUTS = 4096  # of modules between two steps; what comes after is not recorded
 
@@ -81,25 +74,17 @@ class Recorder:
         self._early: list[dict[str, Any]] = []  # until something is trained
         self._torch: Any = None
         self._thread = 0
-        self._parameters: dict[int, tuple[int, Any]] = {}  # id -> (index, the parameter: keeps the id alive)
-        self._others: list[Any] = []  # parameters of modules that nobody has called yet, averages of weights
-        self._buffers: dict[
-            tuple[int, str], tuple[str, Any]
-        ] = {}  # (id of module, attribute) -> name, module
-        self._optimizers: dict[int, tuple[int, Any, list[int]]] = {}
-        self._hyper: dict[int, tuple[Any, Any]] = {}  # number of optimizer -> (compared, written)
-        self._num_optimizers = 0
-        self._names: set[str] = set()
-        self._roots: dict[int, bool] = {}  # id -> has parameters
-        self._modules: dict[int, tuple[int, str, Any]] = {}  # id -> (index, name, module)
         self._order: list[int] = []  # of module calls in the step before
         self._manual: tuple[list[Any], list[str], list[str]] | None = None
-        self._by_hand: list[int] = []  # parameters that the program itself updates
-        self._ordered: dict[int, list[Any]] = {}  # number of optimizer -> its parameters, see _list_in_order
-        self._first: dict[int, tuple[str, str]] = {}  # id of a parameter -> shape and first digest
         self._hits: dict[tuple[str, int], list[Any]] = {}  # place -> steps and operations, first and last
         self._generators: list[Any] = []  # NumPy's, made by default_rng
+        self._met_root = False
+        self._roots = Known()  # -> has parameters
+        self._known = Inventory(self.write, self._take_rng)
         self._forget_pending()
+
+    def _take_rng(self) -> dict[str, str]:
+        return digest_generators(self._torch, self._generators)
 
     def _forget_pending(self) -> None:
         self._loaded: tuple[int, str] = (0, "")
@@ -226,7 +211,7 @@ class Recorder:
                 self._end_if_asked()
         self.depth += 1
         if self.deep is not None:
-            self.deep.enter_module(self._name_of(module))
+            self.deep.enter_module(self._known.name_of(module))
 
     def _leave_module(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
         self.depth = max(0, self.depth - 1)
@@ -235,11 +220,11 @@ class Recorder:
         if self.in_backward or not self.may_record():  # activation checkpointing computes once more
             return
         with self.never_raising("leave_module"):
-            known = self._modules.get(id(module))
-            if known is not None and not self.light and len(self._outputs) < _MOST_OUTPUTS:
+            index = self._known.index_of(module)
+            if index is not None and not self.light and len(self._outputs) < _MOST_OUTPUTS:
                 leaf = _first_tensor(output)
                 if leaf is not None:
-                    self._called.append(known[0])
+                    self._called.append(index)
                     self._outputs.append(digest_sample(leaf))
             if not module.training:
                 self._modes["eval"] = self._modes.get("eval", 0) + 1
@@ -250,16 +235,18 @@ class Recorder:
 
     @_never_raise
     def _enter_root(self, module: Any) -> None:
-        known = self._roots.get(id(module))
+        known = self._roots.get(module)
         if known is None:
-            known = self._roots[id(module)] = next(module.parameters(), None) is not None
+            known = next(module.parameters(), None) is not None
+            self._roots.put(module, known)
             if known:
-                self._adopt_module(module)
+                self._met_root = True
+                self._known.adopt_module(module)
         if known and self._manual is not None and self._torch.is_grad_enabled():
             self._see_manual_update()
 
     def _see_root(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
-        if not self._roots.get(id(module)):  # a loss or a transform, no model
+        if not self._roots.get(module):  # a loss or a transform, no model
             return
         grad = self._torch.is_grad_enabled()
         flag = "t" if grad and module.training else "g" if grad else "e"
@@ -267,7 +254,7 @@ class Recorder:
         if self._torch.is_autocast_enabled("cpu") or self._torch.is_autocast_enabled("cuda"):
             self._modes["autocast"] = self._modes.get("autocast", 0) + 1
         if self.light:
-            call = [flag, "", "" if flag == "t" else digest_pieces(_list_tensors(output))]
+            call = [flag, "", "" if flag == "t" else digest_pieces(list_tensors(output))]
         else:
             call = [flag, digest_values(args, kwargs), digest_values(output)]
         if len(self._calls) < _MOST_CALLS:
@@ -315,15 +302,16 @@ class Recorder:
     def _see_loss(self, tensors: Any) -> None:
         self._thread = self._thread or threading.get_ident()
         self._recognise_training()
-        if self._manual is not None and not self._roots:
+        if self._manual is not None and not self._met_root:
             self._see_manual_update()
         for tensor in [tensors] if hasattr(tensors, "item") else list(tensors):
             self._loss.append(tensor.item().hex() if _is_number(tensor) else digest_tensor(tensor))
         if self.deep is not None:
             self.deep.see_loss(tensors)
-        if not self._optimizers and (self._manual is None or not self._manual[0]):
-            parameters = [parameter for _, parameter in self._parameters.values() if parameter.requires_grad]
-            parameters = parameters or self._adopt_leaves(tensors)
+        if not self._known.optimizers and (self._manual is None or not self._manual[0]):
+            held = [parameter for _, parameter in self._known.parameters.values()]
+            parameters = [parameter for parameter in held if parameter.requires_grad]
+            parameters = parameters or self._known.adopt_leaves(tensors)
             self._manual = (parameters, [digest_quick(parameter) for parameter in parameters], [])
 
     def _recognise_training(self) -> None:
@@ -344,30 +332,29 @@ class Recorder:
     def _see_manual_gradients(self) -> None:
         assert self._manual is not None
         parameters, digests, _ = self._manual
-        self._manual = parameters, digests, [_digest_gradient(parameter) for parameter in parameters]
+        self._manual = parameters, digests, [digest_gradient(parameter) for parameter in parameters]
 
     def _see_manual_update(self) -> None:
         """Write a step when, since the last backward, weights have changed and no optimizer exists."""
         assert self._manual is not None
         parameters, before, gradients = self._manual
-        if self._optimizers or not gradients:
+        if self._known.optimizers or not gradients:
             return
         now = [digest_quick(parameter) for parameter in parameters]
         if now != before:
             self._manual = parameters, now, []
-            self._write_step(_ByHand(parameters), gradients)
+            self._write_step(ByHand(parameters), gradients)
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:  # noqa: ARG002
         self._adopt_optimizer_once(optimizer)
         self.in_step += 1
         if self.deep is not None and self.armed:
-            self.deep.see_parameters(_list_parameters(optimizer), "gradients")
+            self.deep.see_parameters(list_parameters(optimizer), "gradients")
 
     @_never_raise
     def _adopt_optimizer_once(self, optimizer: Any) -> None:
         self._manual = None
-        if id(optimizer) not in self._optimizers:
-            self._adopt_optimizer(optimizer)
+        self._known.adopt_optimizer(optimizer)
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:  # noqa: ARG002
         self.depth = 0
@@ -376,40 +363,36 @@ class Recorder:
         if not self.may_record():
             return
         with self.never_raising("after_step"):
-            parameters = _list_parameters(optimizer)
-            if len(parameters) != len(self._optimizers[id(optimizer)][2]):  # a group was added
-                self._adopt_optimizer(optimizer)
+            self._known.adopt_optimizer(optimizer)  # once more when a group was added
             if self.light:
                 self._write_light_step(optimizer)
             else:
-                self._write_step(optimizer, [_digest_gradient(parameter) for parameter in parameters])
+                self._write_step(optimizer, list(map(digest_gradient, list_parameters(optimizer))))
         self._end_if_asked()
 
     def _begin_step(self) -> None:
         self.step += 1
+        self._known.step = self.step
         if self.step == 1:
-            self._adopt_bystanders()
+            self._known.adopt_bystanders(self._torch.nn.Module)
             self._write_surroundings()
 
     def _write_light_step(self, optimizer: Any) -> None:
         """Write one digest for all gradients, one for all weights and so on; the end is told in full."""
         self._begin_step()
-        parameters = self._list_in_order(optimizer)
+        parameters = self._known.list_in_order(optimizer)
         states = [optimizer.state.get(parameter) for parameter in parameters]
-        groups = [[group.get(key) for key in self._keys_of(optimizer)] for group in optimizer.param_groups]
         pieces = {
             "gradients": digest_pieces([parameter.grad for parameter in parameters]),
             "parameters": digest_pieces(parameters),
             "state": digest_pieces(
                 [leaf for state in states if state for leaf in state.values() if hasattr(leaf, "nbytes")]
             ),
-            "buffers": digest_pieces(
-                [owner._buffers.get(key[1]) for key, (_, owner) in self._buffers.items()]
-            ),
-            "others": digest_pieces(self._others),
-            "hyper": self._digest_hyper(optimizer, groups),
+            "buffers": digest_pieces(self._known.list_buffers()),
+            "others": digest_pieces(self._known.others),
+            "hyper": self._known.digest_settings(optimizer),
         }
-        event = {"event": "step", "step": self.step, "optimizer": self._optimizers[id(optimizer)][0]}
+        event = {"event": "step", "step": self.step, "optimizer": self._known.number_of(optimizer)}
         rng = {"torch": digest_tensor(self._torch.get_rng_state())}
         self.write(event | self._pending() | {"light": pieces, "rng": rng})
         self._forget_pending()
@@ -417,12 +400,12 @@ class Recorder:
     def _write_step(self, optimizer: Any, gradients: list[str]) -> None:
         self._begin_step()
         event = {"event": "step", "step": self.step, **self._pending(), "gradients": "".join(gradients)}
-        event |= self._describe_optimizer(optimizer)
-        event |= {"buffers": self._digest_buffers(), "rng": self._digest_generators()}
-        if self._others:
-            event["others"] = "".join(map(digest_quick, self._others))
+        event |= self._known.describe_optimizer(optimizer)
+        event |= {"buffers": self._known.digest_buffers(), "rng": self._take_rng()}
+        if self._known.others:
+            event["others"] = "".join(map(digest_quick, self._known.others))
         if self.deep is not None:
-            self.deep.see_parameters(_list_parameters(optimizer), "parameters")
+            self.deep.see_parameters(list_parameters(optimizer), "parameters")
             self._finish_deep()
         self.write(event)
         self._forget_pending()
@@ -447,127 +430,14 @@ class Recorder:
             os._exit(0)
         raise SystemExit(0)  # runs the program's own clean-up
 
-    # -- what is known
-
-    def _name_of(self, module: Any) -> str:
-        known = self._modules.get(id(module))
-        return known[1] if known else type(module).__name__
-
-    def _adopt_module(self, module: Any, *, called: bool = True) -> None:
-        prefix = type(module).__name__ + "."
-        names = []
-        for name, part in module.named_modules():
-            if id(part) not in self._modules:
-                names.append(_strip_wrappers(name) or type(module).__name__)
-                self._modules[id(part)] = (len(self._modules), names[-1], part)
-        self.write({"event": "modules", "names": names})
-        named = [
-            (self._free_name(_strip_wrappers(name), prefix), parameter)
-            for name, parameter in module.named_parameters()
-            if id(parameter) not in self._parameters
-        ]
-        if not called:
-            new = [pair for pair in named if not any(pair[1] is other for other in self._others)]
-            self._others += [parameter for _, parameter in new]
-            rows = [[name, describe(parameter), digest_tensor(parameter)] for name, parameter in new]
-            self.write({"event": "init", "others": rows, "buffers": self._adopt_buffers(module)})
-            return
-        self._others = [other for other in self._others if not any(other is p for _, p in named)]
-        self._write_init(named, self._adopt_buffers(module))
-        described = facts.describe_modules(module, _strip_wrappers)
-        self.write({"event": "facts", "what": "modules", "rows": described})
-        self.write({"event": "facts", "what": "model", "rows": facts.describe_configuration(module)})
-
-    def _adopt_buffers(self, module: Any) -> list[list[str]]:
-        rows = []
-        for owner_name, owner in module.named_modules():
-            for attribute, buffer in owner._buffers.items():
-                key = (id(owner), attribute)
-                if buffer is not None and key not in self._buffers:
-                    full = _strip_wrappers(f"{owner_name}.{attribute}".lstrip("."))
-                    self._buffers[key] = (full, owner)
-                    rows.append([full, describe(buffer), digest_tensor(buffer)])
-        return rows
-
-    def _adopt_bystanders(self) -> None:
-        """Find modules that nobody has called yet: copies of the model that hold averages."""
-        module_type = self._torch.nn.Module
-        found = [item for item in gc.get_objects() if issubclass(type(item), module_type)]
-        parts = {id(part) for module in found for child in module.children() for part in child.modules()}
-        for module in found:
-            known = id(module) in parts or id(module) in self._modules
-            if not known and any(id(item) not in self._parameters for item in module.parameters()):
-                self._adopt_module(module, called=False)
-
-    def _adopt_leaves(self, tensors: Any) -> list[Any]:
-        """Find the leaves of a loss that no module holds, in the order of the graph."""
-        seen: set[Any] = set()
-        found: list[Any] = []
-        nodes = [t.grad_fn for t in ([tensors] if hasattr(tensors, "item") else tensors)]
-        while nodes and len(seen) < 20_000:
-            node = nodes.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
-            if hasattr(node, "variable"):
-                found.append(node.variable)
-            nodes += [child for child, _ in node.next_functions]
-        new = [leaf for leaf in found if id(leaf) not in self._parameters]
-        self._write_init([(f"leaf{number}", leaf) for number, leaf in enumerate(new)], [])
-        return found
-
-    def _adopt_optimizer(self, optimizer: Any) -> None:
-        number = self._num_optimizers  # a new one when a group is added: steps before keep their own
-        self._num_optimizers += 1
-        parameters = [
-            (f"optimizer{number}.{group_number}.{place}", parameter)
-            for group_number, group in enumerate(optimizer.param_groups)
-            for place, parameter in enumerate(group["params"])
-        ]
-        self._write_init([pair for pair in parameters if id(pair[1]) not in self._parameters], [])
-        self._others = [other for other in self._others if id(other) not in self._parameters]
-        indices = [self._parameters[id(parameter)][0] for _, parameter in parameters]
-        self._optimizers[id(optimizer)] = (number, optimizer, indices)
-        rows = {"class": type(optimizer).__name__}
-        rows |= {
-            key: str(group.get(key))
-            for group in optimizer.param_groups[:1]
-            for key in sorted(_IMPLEMENTATION)
-        }
-        event = {"event": "optimizer", "optimizer": number, "parameters": indices, "facts": rows}
-        self.write(event)
-
-    def _free_name(self, name: str, prefix: str) -> str:
-        while name in self._names:
-            name = prefix + name
-        self._names.add(name)
-        return name
-
-    def _write_init(self, named: list[tuple[str, Any]], buffers: list[list[str]]) -> None:
-        rows = []
-        for name, parameter in named:
-            self._parameters[id(parameter)] = (len(self._parameters), parameter)
-            row = [name, describe(parameter), digest_tensor(parameter)]
-            self._first[id(parameter)] = (row[1], row[2])
-            quick = digest_quick(parameter)  # what the steps hold
-            rows.append(row if quick == row[2] else [*row, quick])
-        if rows or buffers:
-            event = {"event": "init", "step": self.step, "parameters": rows, "buffers": buffers}
-            self.write(event | {"rng": self._digest_generators()})
-
     def _write_surroundings(self) -> None:
         for what, rows in facts.describe_surroundings(self._torch).items():
             self.write({"event": "facts", "what": what, "rows": rows})
 
     def _finish_deep(self) -> None:
-        self.deep.finish_step(self._list_watched())
+        self.deep.finish_step(self._known.list_watched())
         rows = [[*place, *when] for place, when in self._hits.items()]
         self.write({"event": "lines", "rows": rows})
-
-    def _list_watched(self) -> list[Any]:
-        """Give the buffers and averages that the pass of single operations shall explain."""
-        buffers = [owner._buffers.get(key[1]) for key, (_, owner) in self._buffers.items()]
-        return [buffer for buffer in buffers if buffer is not None] + self._others
 
     # -- what happened since the last step
 
@@ -584,75 +454,6 @@ class Recorder:
             if self._called != self._order:
                 self._order = event["called"] = self._called
         return event
-
-    def _describe_optimizer(self, optimizer: Any) -> dict[str, Any]:
-        parameters = _list_parameters(optimizer)
-        if isinstance(optimizer, _ByHand):
-            indices = [self._parameters[id(parameter)][0] for parameter in parameters]
-            if indices != self._by_hand:
-                self._by_hand = indices
-                self.write({"event": "optimizer", "optimizer": -1, "parameters": indices, "facts": {}})
-            digests = "".join(map(digest_quick, parameters))
-            return {"optimizer": -1, "parameters": digests, "state": _NOTHING * len(parameters)}
-        number = self._optimizers[id(optimizer)][0]
-        event = {
-            "optimizer": number,
-            "parameters": "".join(map(digest_quick, parameters)),
-            "state": "".join(_digest_state(optimizer.state.get(parameter)) for parameter in parameters),
-        }
-        if self.light:  # at the end
-            return event | {"hyper": _list_hyper(optimizer)}
-        compared = [[group.get(key) for key in self._keys_of(optimizer)] for group in optimizer.param_groups]
-        compared = [[v.item() if hasattr(v, "item") else v for v in row] for row in compared]
-        if self._hyper.get(number, (None, None))[0] != compared:
-            self._hyper[number] = (compared, _list_hyper(optimizer))
-            event["hyper"] = self._hyper[number][1]
-        return event
-
-    def _keys_of(self, optimizer: Any) -> list[str]:
-        return [key for key in optimizer.defaults if key not in _IMPLEMENTATION]
-
-    def _list_in_order(self, optimizer: Any) -> list[Any]:
-        """Give the parameters in an order that names and groups do not change: by shape and first value."""
-        number = self._optimizers[id(optimizer)][0]
-        known = self._ordered.get(number)
-        if known is None:
-            keyed = [(self._first[id(p)], n, p) for n, p in enumerate(_list_parameters(optimizer))]
-            known = self._ordered[number] = [p for _, _, p in sorted(keyed, key=lambda item: item[:2])]
-        return known
-
-    def _digest_hyper(self, optimizer: Any, groups: list[list[Any]]) -> str:
-        """Digest what each parameter, in that order, is updated with."""
-        number = self._optimizers[id(optimizer)][0]
-        known = self._hyper.get(number)
-        if known is None or known[0] != groups:
-            texts = {
-                id(parameter): _show(row)
-                for row, group in zip(groups, optimizer.param_groups, strict=True)
-                for parameter in group["params"]
-            }
-            joined = ";".join(texts[id(parameter)] for parameter in self._list_in_order(optimizer))
-            known = self._hyper[number] = (groups, [digest_bytes(joined.encode()), _list_hyper(optimizer)])
-        return str(known[1][0])
-
-    def _digest_buffers(self) -> str:
-        values = [owner._buffers.get(key[1]) for key, (_, owner) in self._buffers.items()]
-        return "".join(_NOTHING if value is None else digest_tensor(value) for value in values)
-
-    def _digest_generators(self) -> dict[str, str]:
-        _, state, gauss = random.getstate()
-        states = {
-            "torch": digest_tensor(self._torch.get_rng_state()),
-            "python": digest_bytes(array("Q", state).tobytes() + repr(gauss).encode()),
-        }
-        if "numpy.random" in sys.modules:
-            numpy_state = sys.modules["numpy.random"].get_state(legacy=False)
-            states["numpy"] = digest_values(numpy_state)
-        for number, generator in enumerate(self._generators):
-            states[f"numpy{number}"] = digest_bytes(repr(generator.bit_generator.state).encode())
-        if self._torch.cuda.is_initialized():
-            states["cuda"] = digest_values(self._torch.cuda.get_rng_state_all())
-        return states
 
     # -- the file
 
@@ -680,7 +481,6 @@ class Recorder:
         with self.never_raising("finish"):
             if self._manual is not None:
                 self._see_manual_update()
-            optimizers = [optimizer for _, optimizer, _ in self._optimizers.values()]
             if self.deep is not None:
                 self._finish_deep()
             self.write(
@@ -689,28 +489,18 @@ class Recorder:
                     "steps": self.step,
                     "stopped": stopped,
                     **self._pending(),
-                    "values": "".join(digest_tensor(parameter) for _, parameter in self._parameters.values()),
-                    "others": "".join(map(digest_tensor, self._others)),
+                    "values": "".join(digest_tensor(item) for _, item in self._known.parameters.values()),
+                    "others": "".join(map(digest_tensor, self._known.others)),
                     "optimizers": [
-                        {"hyper": self._hyper.get(number, (None, None))[1]}
-                        | self._describe_optimizer(optimizer)
-                        for (number, _, _), optimizer in zip(
-                            self._optimizers.values(), optimizers, strict=True
-                        )
+                        self._known.describe_optimizer(optimizer, always=True)
+                        for _, optimizer, _ in self._known.optimizers.values()
                     ],
-                    "buffers": self._digest_buffers(),
-                    "rng": self._digest_generators(),
+                    "buffers": self._known.digest_buffers(),
+                    "rng": self._take_rng(),
                     "compiled": facts.count_compiled(),
                     "environment": take_environment(self._torch),
                 }
             )
-
-
-class _ByHand:
-    """Stands for the optimizer of a program that has none."""
-
-    def __init__(self, parameters: list[Any]) -> None:
-        self.param_groups = [{"params": parameters}]
 
 
 def _wrap(
@@ -736,17 +526,6 @@ def _wrap(
     setattr(owner, name, recorded)
 
 
-def _strip_wrappers(name: str) -> str:
-    """Drop what DDP, FSDP, torch.compile and activation checkpointing put into a name."""
-    for wrapper in ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"):
-        name = name.replace(f"{wrapper}.", "").removesuffix(wrapper)
-    return name.removeprefix("module.")
-
-
-def _list_tensors(value: Any) -> list[Any]:
-    return [leaf for leaf in iterate_leaves(value) if hasattr(leaf, "untyped_storage")]
-
-
 def _first_tensor(output: Any) -> Any:
     if hasattr(output, "untyped_storage"):
         return output
@@ -755,52 +534,3 @@ def _first_tensor(output: Any) -> Any:
 
 def _is_number(tensor: Any) -> bool:
     return bool(tensor.numel() == 1 and tensor.is_floating_point())
-
-
-def _digest_gradient(parameter: Any) -> str:
-    """Digest a gradient; a missing one and one of zeros are the same to training."""
-    gradient = parameter.grad
-    if gradient is None:
-        return _NOTHING
-    if gradient.is_sparse:
-        gradient = gradient.to_dense()
-    # Almost never zero, so the first element decides; only when that is zero all are looked at.
-    flat = gradient.reshape(-1) if gradient.numel() else gradient
-    if not gradient.numel() or (flat[0].item() == 0 and not bool((gradient != 0).any())):
-        return _NOTHING
-    return digest_quick(gradient)
-
-
-def _digest_state(state: dict[str, Any] | None) -> str:
-    """Digest the tensors and numbers of one parameter's state; of large ones eight pieces."""
-    if not state:
-        return _NOTHING
-    found = [
-        digest_sample(leaf) if hasattr(leaf, "untyped_storage") else digest_leaf(leaf)
-        for leaf in iterate_leaves(state)
-    ]
-    return digest_bytes("".join(found).encode())
-
-
-def _list_parameters(optimizer: Any) -> list[Any]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-
-def _list_hyper(optimizer: Any) -> list[Any]:
-    """Give [the distinct settings, for each parameter the index of its own]."""
-    settings: list[str] = []
-    indices = []
-    for group in optimizer.param_groups:
-        # Only what the optimizer itself asks for: schedulers and users add entries of their own.
-        keys = sorted(optimizer.defaults.keys() & group.keys() - _IMPLEMENTATION)
-        text = "; ".join(f"{key}={_show(group[key])}" for key in keys)
-        if text not in settings:
-            settings.append(text)
-        indices += [settings.index(text)] * len(group["params"])
-    return [settings, indices]
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return f"({', '.join(map(_show, value))})"
-    return repr(value.item()) if hasattr(value, "item") else repr(value)

@@ -18,7 +18,7 @@ _EQUAL = {Status.IDENTICAL, Status.NOTED}
 
 @dataclass(frozen=True, kw_only=True)
 class Bisection:
-    """The first commit that computes other bits than the good one, and how it differs from its predecessor."""
+    """The first commit that computes other bits than the good one, and how it differs from the one before."""
 
     commit: str
     verification: Verification

@@ -7,8 +7,18 @@ from dataclasses import dataclass
 from trainkit.trace.compare import Comparison
 from trainkit.trace.locate import Culprit, Location
 
-_MASKS = {"masked_fill", "masked_fill_", "where", "tril", "triu", "tril_", "triu_", "eq", "ne", "lt", "gt", "le",
-          "ge", "logical_and", "logical_or", "logical_not", "bitwise_and", "bitwise_or", "bitwise_not"}  # fmt: skip
+_MASKS = {
+    "masked_fill",
+    "masked_fill_",
+    "where",
+    "tril",
+    "triu",
+    "tril_",
+    "triu_",
+    "logical_and",
+    "logical_or",
+}
+_MASKS |= {"eq", "ne", "lt", "gt", "le", "ge", "logical_not", "bitwise_and", "bitwise_or", "bitwise_not"}
 _HALF = ("bfloat16", "float16")
 _LOSSES = ("nll_loss", "cross_entropy", "mse_loss", "binary_cross_entropy", "smooth_l1", "kl_div")
 
@@ -40,6 +50,8 @@ def _find_phase(comparison: Comparison, location: Location | None) -> str:
     assert first is not None
     keys = {difference.key for difference in first.differences}
     draws = location is not None and location.draws_elsewhere()
+    if first.first.key in {"saved", "calls"} and keys & {"batch", "loaded"}:
+        return "data"  # an epoch that ends elsewhere: evaluations and saves come in another step
     if first.phase in {"init", "save", "eval"}:
         return first.phase
     if comparison.resumed and keys & {"rng", "calls", "batch", "state", "outputs"} and draws:
@@ -47,7 +59,8 @@ def _find_phase(comparison: Comparison, location: Location | None) -> str:
     found = location.phase if location else ""
     if first.first.key in {"hyper", "steps", "lost parameter", "averages"} or not found:
         return first.phase
-    if keys & {"batch", "loaded"} and found in {"init", "schedule", "data", "eval", "clip"}:
+    outside = location is not None and location.reads_outside()
+    if keys & {"batch", "loaded"} and (outside or found in {"init", "schedule", "data", "eval", "clip"}):
         return "data"
     if draws and found not in {"eval", "data"}:
         return "rng"
@@ -89,18 +102,25 @@ def _kind_of_operations(culprits: list[Culprit], phase: str) -> tuple[str, str]:
     shapes = [f"{culprit.sample.get('shape', '')} {culprit.arguments}" for culprit in culprits]
     if len(shapes) == 2:
         half = [any(dtype in shape for dtype in _HALF) for shape in shapes]
-        if half[0] != half[1] or "float64" in shapes[0] != "float64" in shapes[1]:
+        double = ["float64" in shape for shape in shapes]
+        drawn = any(culprit.state for culprit in culprits)
+        if not drawn and (half[0] != half[1] or double[0] != double[1]):
             return "precision", f"{culprits[0].arguments} -> {culprits[1].arguments}"
     if phase == "rng" or (len(culprits) == 1 and culprits[0].state):
         return "RNG consumption", ""
     if culprits and all(culprit.op in _MASKS for culprit in culprits):
         return "mask", ""
-    if any("attention" in culprit.op for culprit in culprits) and len(culprits) == 2:
-        if culprits[0].op == culprits[1].op and culprits[0].arguments != culprits[1].arguments:
-            return "mask", ""
+    same = len(culprits) == 2 and culprits[0].op == culprits[1].op
+    if same and "attention" in culprits[0].op and _masks_of(culprits[0]) != _masks_of(culprits[1]):
+        return "mask", ""
     if phase == "forward" and any(culprit.op.startswith(_LOSSES) for culprit in culprits):
         return "loss", ""
     return phase, ""
+
+
+def _masks_of(culprit: Culprit) -> str:
+    """Give the words of an attention's arguments that say what is masked; its scale comes last."""
+    return culprit.arguments.partition("scale=")[0]
 
 
 def _strip_counts(modes: tuple[str, str]) -> bool:
@@ -118,7 +138,7 @@ def _name_seed(comparison: Comparison) -> str:
 
 
 def _find_level(comparison: Comparison, location: Location | None) -> str:
-    """Only an operation that was replaced by another can be rounding: the same one with other arguments is not."""
+    """Only an operation replaced by another can be rounding: the same one with other arguments is not."""
     first = comparison.first
     assert first is not None
     hard = {difference.key for difference in first.differences}

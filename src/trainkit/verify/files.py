@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainkit.trace.compare import show_loss
+from trainkit.trace.differ import show_loss
 from trainkit.trace.store import Event, read_trace
 from trainkit.verify.judge import compare_processes, conclude, judge_vacuous
 from trainkit.verify.result import Verification
@@ -64,7 +64,8 @@ def _describe_process(events: Iterator[Event]) -> Iterator[str]:
         elif kind == "end":
             how = "stopped after" if event["stopped"] else "ended after"
             environment = event["environment"]
-            yield f"  {how} {event['steps']} steps, torch {environment['torch']}, probe {environment['probe']}"
+            where = f"torch {environment['torch']}, probe {environment['probe']}"
+            yield f"  {how} {event['steps']} steps, {where}"
 
 
 def _describe_step(event: Event) -> str:
@@ -73,9 +74,7 @@ def _describe_step(event: Event) -> str:
     for flag, word in (("t", "training"), ("e", "evaluation"), ("g", "evaluating with gradients")):
         if flag in calls:
             parts.append(f"{calls.count(flag)}x {word}")
-    for key in ("saved", "resumed"):
-        if event.get(key):
-            parts.append(key)
+    parts += [key for key in ("saved", "resumed") if event.get(key)]
     if "hyper" in event:
         parts.append(" | ".join(event["hyper"][0]))
     return ", ".join(parts)

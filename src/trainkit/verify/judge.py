@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.errors import CannotJudgeError
-from trainkit.trace.compare import Comparison, Summary, compare, list_environment_differences
+from trainkit.trace.compare import Comparison, compare, list_environment_differences
 from trainkit.trace.locate import Edited, Line, Location, locate, read_deep
+from trainkit.trace.sides import Summary
 from trainkit.trace.store import Event, Recording
 from trainkit.verdict import Status
 from trainkit.verify.classify import Cause, classify
@@ -117,7 +118,7 @@ def _judge_printed(
     edited: tuple[Edited, Edited],
     progress: Callable[[str], None],
 ) -> Verification:
-    """Training is the same and other numbers are printed, on either side each time: that is reported wrong."""
+    """Say that training is the same and other numbers are printed, on either side each time."""
     reads = pair.comparison.reads
     location, _ = _zoom(pair, reads[0] if reads else -1, record, edited, progress, ends="reads")
     lines = [*location.expected_lines, *location.actual_lines] if location else []
@@ -127,7 +128,7 @@ def _judge_printed(
     counts = _count(pair.comparison.expected)
     return Verification(
         status=Status.DIVERGED,
-        summary=f"diverged in what is printed alone, {phase}: training is bitwise identical over {counts}; {cause}",
+        summary=f"diverged in what is printed alone, {phase}: training is identical over {counts}; {cause}",
         cause=cause,
         process=pair.which,
         comparison=pair.comparison,
@@ -295,7 +296,7 @@ def _compare_output(expected: str, actual: str) -> tuple[str, str] | None:
 
 
 def keep_repeated(first: str, second: str) -> str:
-    """Empty the lines that two runs of the same code print otherwise; all, when they are of another number."""
+    """Empty the lines that two runs of the same code print otherwise; all, when one prints more of them."""
     left, right = first.splitlines(), second.splitlines()
     if len(left) != len(right):
         return ""

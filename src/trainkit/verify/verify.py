@@ -176,7 +176,7 @@ def _read_excerpts(result: Verification, baseline: Tree, candidate: Tree) -> lis
         (candidate, location.actual_lines, location.actual),
     ):
         places = list(lines[:1])
-        if culprit and culprit.line and culprit.line not in places:
+        if culprit and culprit.line and str(culprit.line) not in map(str, places):
             places.append(replace(culprit.line, why=f"operation {culprit.op}"))
         for place in places:
             context = read_context(tree, place.file, place.line)

@@ -189,7 +189,9 @@ def run_fresh(tmp_path, uncovered):
     """Run a program in a fresh process, as a user's is: torch is imported after the recorder was armed."""
     count = iter(range(1000))
 
-    def start(source: str, *, recorded: bool = True, covered: bool = False, early: str = "pass", **options: Any) -> Done:
+    def start(
+        source: str, *, recorded: bool = True, covered: bool = False, early: str = "pass", **options: Any
+    ) -> Done:
         place = tmp_path / f"fresh{next(count)}"
         (place / "trace").mkdir(parents=True)
         program = place / "program.py"
@@ -203,7 +205,11 @@ def run_fresh(tmp_path, uncovered):
             "MKL_NUM_THREADS": "1",
         }
         done = subprocess.run(
-            [sys.executable, "-c", f"{early}; {load}import runpy; runpy.run_path({str(program)!r}, run_name='__main__')"],
+            [
+                sys.executable,
+                "-c",
+                f"{early}; {load}import runpy; runpy.run_path({str(program)!r}, run_name='__main__')",
+            ],
             env=os.environ | variables | ({} if covered else uncovered),
             capture_output=True,
             text=True,

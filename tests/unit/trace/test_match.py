@@ -7,7 +7,8 @@ from trainkit.trace.match import Matches, Tensor, match_tensors
 
 SHAPE = "float32[2]"
 TENSORS = st.lists(
-    st.builds(Tensor, st.sampled_from("abcd"), st.sampled_from(["f[1]", "f[2]"]), st.sampled_from("0123")), max_size=8
+    st.builds(Tensor, st.sampled_from("abcd"), st.sampled_from(["f[1]", "f[2]"]), st.sampled_from("0123")),
+    max_size=8,
 )
 
 

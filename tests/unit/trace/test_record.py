@@ -289,7 +289,10 @@ optimizer =""",
 
 def test_a_forward_that_raises_leaves_the_recorder_in_order(run, plain):
     """A program that catches an error of its model trains on, is recorded on, and hears nothing of us."""
-    source = TRAINING.replace("    optimizer.zero_grad()", "    try: net(x[:, :2])\n    except RuntimeError: pass\n    optimizer.zero_grad()")
+    source = TRAINING.replace(
+        "    optimizer.zero_grad()",
+        "    try: net(x[:, :2])\n    except RuntimeError: pass\n    optimizer.zero_grad()",
+    )
     recorded = run(source, env={"PYTHONWARNINGS": ""}, **AS_IT_IS)
 
     assert (recorded.returncode, recorded.stdout) == (0, plain(source)), recorded.stderr
@@ -306,7 +309,10 @@ def test_what_a_trace_holds(run):
     (init, *_) = done.find("init")
     step, end = done.steps()[0], done.end()
 
-    assert [row[:2] for row in init["parameters"]][:2] == [["0.weight", "float32[4,3]"], ["0.bias", "float32[4]"]]
+    assert [row[:2] for row in init["parameters"]][:2] == [
+        ["0.weight", "float32[4,3]"],
+        ["0.bias", "float32[4]"],
+    ]
     assert [row[0] for row in init["buffers"]] == ["1.running_mean", "1.running_var", "1.num_batches_tracked"]
     assert len(done.steps()) == 3
     assert step["loaded"][0] == 1
@@ -329,7 +335,11 @@ AFTER_TRAINING = {
         "eval: the input of an evaluation given to the model",
     ),
     "a checkpoint": ('"net": net', '"net": optimizer', "save: what torch.save was given (save 1)"),
-    "the weights": ("import io", "net[0].bias.data.zero_(); import io", "save: what torch.save was given (save 1)"),
+    "the weights": (
+        "import io",
+        "net[0].bias.data.zero_(); import io",
+        "save: what torch.save was given (save 1)",
+    ),
 }
 
 
@@ -345,8 +355,16 @@ def test_only_what_differs_is_seen(differ, name):
 
 # change in the training program -> the first divergence
 IN_TRAINING = {
-    "lr": ("lr=0.1", "lr=0.2", "step 1, optimizer: hyper-parameters of 0.weight float32[4,3] (6 of 6 differ)"),
-    "seed": ("manual_seed(1)", "manual_seed(2)", "initialisation, init: initial value of 0.weight float32[4,3] (4 of"),
+    "lr": (
+        "lr=0.1",
+        "lr=0.2",
+        "step 1, optimizer: hyper-parameters of 0.weight float32[4,3] (6 of 6 differ)",
+    ),
+    "seed": (
+        "manual_seed(1)",
+        "manual_seed(2)",
+        "initialisation, init: initial value of 0.weight float32[4,3] (4 of",
+    ),
     "dropout": ("Dropout(0.2)", "Dropout(0.3)", "step 1, forward: what the model computed"),
     "order": ("shuffle=True", "shuffle=False", "step 1, data: the batches from the data loader"),
     "loss": ("mse_loss(net(x), y)", "l1_loss(net(x), y)", "step 1, loss: loss"),
@@ -356,7 +374,11 @@ IN_TRAINING = {
         "step 1, backward: gradients of 0.weight float32[4,3] (2 of 6 differ)",
     ),
     "steps": ("batch_size=4", "batch_size=4, drop_last=True", None),
-    "extra draw": ("optimizer.step()", "optimizer.step(); torch.rand(1)", "step 2, forward: what the model computed"),
+    "extra draw": (
+        "optimizer.step()",
+        "optimizer.step(); torch.rand(1)",
+        "step 2, forward: what the model computed",
+    ),
     "accumulation": ("optimizer.zero_grad()", "pass", "step 2, backward: gradients of 0.weight"),
 }
 
@@ -473,7 +495,11 @@ def test_updates_written_by_hand_have_steps(run, differ):
     assert [len(step["loss"]) for step in done.steps()] == [1] * 4
     assert summarise(iter(done.events())).trained
     assert differ(BY_HAND, "1.0 + number", "number + 1.0").first is None
-    assert differ(BY_HAND, "alpha=-0.01", "alpha=-0.011").first.describe().startswith("step 1, optimizer: new value")
+    assert (
+        differ(BY_HAND, "alpha=-0.01", "alpha=-0.011")
+        .first.describe()
+        .startswith("step 1, optimizer: new value")
+    )
     assert differ(BY_HAND, "range(4)", "range(5)").first.differences[0].what == "number of optimizer steps"
 
 
@@ -494,7 +520,10 @@ def test_updates_of_leaves_by_hand_have_steps(run):
 
     assert done.returncode == 0, done.stderr
     assert summarise(iter(done.events())).trained
-    assert {row[1] for init in done.find("init") for row in init["parameters"]} == {"float32[3]", "float32[1]"}
+    assert {row[1] for init in done.find("init") for row in init["parameters"]} == {
+        "float32[3]",
+        "float32[1]",
+    }
 
 
 AVERAGED = TRAINING.replace("optimizer =", "import copy; average = copy.deepcopy(net)\noptimizer =").replace(
@@ -516,7 +545,9 @@ def test_an_average_of_the_model_is_watched(run, differ):
 
 def test_a_buffer_that_nothing_moves_is_a_note(differ):
     """A constant that is kept in another buffer's form matters where it is used, not by itself."""
-    source = TRAINING.replace("optimizer =", "net[0].register_buffer('scale', torch.ones(2), persistent=False)\noptimizer =")
+    source = TRAINING.replace(
+        "optimizer =", "net[0].register_buffer('scale', torch.ones(2), persistent=False)\noptimizer ="
+    )
 
     result = differ(source, "torch.ones(2)", "torch.zeros(2)")
 
@@ -555,7 +586,9 @@ for number in range(3):
 
 def test_optimizer_state_that_is_laid_out_differently_is_a_note(differ):
     """The same numbers come out of a state that also counts its steps."""
-    result = differ(HAND_MADE, "state = self.state[p]", "state = self.state[p]; state['t'] = state.get('t', 0) + 1")
+    result = differ(
+        HAND_MADE, "state = self.state[p]", "state = self.state[p]; state['t'] = state.get('t', 0) + 1"
+    )
 
     assert result.first is None
     assert result.notes == ("since step 1: optimizer state of weight float32[1,3] (2 of 2 differ) differs",)
@@ -623,9 +656,11 @@ def test_evaluations_saves_and_resumes_are_counted(run):
     assert summary.num_parameters == 6
 
 
-STOPPED = TRAINING.replace("for x, y", "import atexit; atexit.register(print, 'exit')\ntry:\n  for x, y").replace(
-    "\n    ", "\n      "
-).replace("net.eval()\n", "finally:\n    print('clean-up')\nnet.eval()\n")
+STOPPED = (
+    TRAINING.replace("for x, y", "import atexit; atexit.register(print, 'exit')\ntry:\n  for x, y")
+    .replace("\n    ", "\n      ")
+    .replace("net.eval()\n", "finally:\n    print('clean-up')\nnet.eval()\n")
+)
 
 
 def test_steps_end_a_program_with_its_clean_up(run):
@@ -641,7 +676,9 @@ def test_steps_end_a_program_with_its_clean_up(run):
 
 def test_steps_end_a_program_that_catches_everything(run):
     """An `except:` around the step does not go on training for ever."""
-    source = TRAINING.replace("    optimizer.step()\n", "    try: optimizer.step()\n    except: print('caught')\n")
+    source = TRAINING.replace(
+        "    optimizer.step()\n", "    try: optimizer.step()\n    except: print('caught')\n"
+    )
     done = run(source, steps=2)
 
     assert done.returncode == 0, done.stderr
@@ -691,7 +728,9 @@ def test_recomputed_activations_are_no_forward_passes(differ):
     """Activation checkpointing computes the same bits, and its second forward is not recorded."""
     imported = TRAINING.replace("import torch\n", "import torch, torch.utils.checkpoint\n", 1)
 
-    result = differ(imported, "net(x), y", "torch.utils.checkpoint.checkpoint(net, x, use_reentrant=False), y")
+    result = differ(
+        imported, "net(x), y", "torch.utils.checkpoint.checkpoint(net, x, use_reentrant=False), y"
+    )
 
     # Batch norm moves its statistics in both forwards: that is the one result that differs.
     assert {difference.key for difference in result.first.differences if difference.hard} == {"buffers"}

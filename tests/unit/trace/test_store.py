@@ -188,7 +188,11 @@ START = '{"event":"trace","format":2}\n'
         ([START, '{"event":"in\n', START], "trace-damaged", "x, line 2"),
         ([START, '{"step":1}\n'], "trace-damaged", "line 2: KeyError"),
         ([START, "7\n"], "trace-damaged", "line 2: TypeError"),
-        ([START, '{"event":"problem","where":"a hook","error":"E()"}\n'], "recorder-failed", "failed in a hook: E()"),
+        (
+            [START, '{"event":"problem","where":"a hook","error":"E()"}\n'],
+            "recorder-failed",
+            "failed in a hook: E()",
+        ),
     ],
 )
 def test_lines_that_are_no_trace_are_refused(lines, slug, message):

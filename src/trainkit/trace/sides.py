@@ -1,0 +1,153 @@
+"""One trace, read step by step: what it has told so far of tensors, optimizers and itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainkit.trace.match import Tensor
+from trainkit.trace.store import Event
+
+WIDTH = 16
+NOTHING = "0" * WIDTH  # the digest of a missing or zero gradient
+_MOST_LOSSES = 2000  # kept to show how far they drift
+
+
+@dataclass(kw_only=True)
+class Summary:
+    """What one trace holds, whatever the other does."""
+
+    num_steps: int = 0
+    num_backwards: int = 0
+    num_evaluations: int = 0
+    num_saved: int = 0
+    num_resumed: int = 0
+    num_parameters: int = 0
+    trained: bool = False  # a step changed a parameter
+    not_finite: str = ""  # the first loss that is no number, with its step
+    only_not_finite: bool = True
+    complete: bool = False
+    stopped: bool = False
+    compiled: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class Side:
+    """One trace, read up to its next step."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._events = iter(events)
+        self.parameters: list[Tensor] = []
+        self.others: list[Tensor] = []
+        self.buffers: list[Tensor] = []
+        self.adopted: list[int] = []  # for each parameter the step in which it was first seen
+        self.optimizers: dict[int, list[int]] = {}
+        self.facts: dict[str, str] = {}
+        self.seeds: list[Event] = []
+        self.modules: list[str] = []
+        self.hyper: dict[int, list[Any]] = {}
+        self.called: list[int] = []
+        self.last: dict[int, str] = {}  # parameter -> digest of its latest value
+        self.moved: set[int] = set()  # buffers that have changed
+        self.losses: dict[int, list[str]] = {}
+        self.summary = Summary()
+
+    def read_step(self) -> Event | None:
+        """Give the next step or end, and learn what comes before it; None when the trace is over."""
+        for event in self._events:
+            kind = event["event"]
+            if kind in {"step", "end"}:
+                return self._take(event)
+            self._learn(kind, event)
+        return None
+
+    def _learn(self, kind: str, event: Event) -> None:
+        if kind == "init":
+            for row in event.get("parameters", ()):
+                self.last[len(self.parameters)] = row[3] if len(row) > 3 else row[2]
+                self.parameters.append(Tensor(*row[:3]))
+                self.adopted.append(event["step"])
+            self.others += [Tensor(*row) for row in event.get("others", ())]
+            self.buffers += [Tensor(*row) for row in event["buffers"]]
+            self.summary.num_parameters = len(self.parameters)
+        elif kind == "optimizer":
+            self.optimizers[event["optimizer"]] = event["parameters"]
+            rows = {f"optimizer {event['optimizer']} {key}": value for key, value in event["facts"].items()}
+            self.facts |= rows
+        elif kind == "facts":
+            self.facts |= {f"{event['what']}: {key}": value for key, value in event["rows"].items()}
+        elif kind == "modules":
+            self.modules += event["names"]
+        elif kind == "seed":
+            self.seeds.append(event)
+            if len(self.seeds) <= 8:
+                self.facts[f"seed {len(self.seeds)}"] = f"{event['what']} {event['value']}"
+
+    def _take(self, event: Event) -> Event:
+        summary = self.summary
+        summary.num_evaluations += sum(call[0] == "e" for call in event.get("calls", ()))
+        summary.num_saved += len(event.get("saved", ()))
+        summary.num_resumed += event.get("resumed", 0)
+        if event["event"] == "end":
+            summary.complete, summary.stopped = True, event["stopped"]
+            summary.compiled = event["compiled"] > 0
+            summary.environment = event["environment"]
+            first = [tensor.digest for tensor in self.parameters]
+            summary.trained |= split(event["values"])[: len(first)] != first
+            return event
+        summary.num_steps += 1
+        losses = event.get("loss", [])
+        summary.num_backwards += len(losses)
+        for loss in losses:
+            finite = loss not in {"nan", "inf", "-inf"}
+            summary.only_not_finite &= not finite
+            if not finite and not summary.not_finite:
+                summary.not_finite = f"loss {loss} at step {event['step']}"
+        if losses and len(self.losses) < _MOST_LOSSES:
+            self.losses[event["step"]] = losses
+        if "light" in event:
+            return event
+        for name in ("gradients", "parameters", "state", "buffers", "others"):
+            event[name] = split(event.get(name, ""))
+        self.called = event["called"] = event.get("called", self.called if "outputs" in event else [])
+        event["outputs"] = split(event.get("outputs", ""))
+        self._resolve_hyper(event)
+        self._see_movement(event)
+        return event
+
+    def _resolve_hyper(self, event: Event) -> None:
+        number = event["optimizer"]
+        if "hyper" in event:
+            self.hyper[number] = event["hyper"]
+        settings, which = self.hyper.get(number, ([""], [0] * len(event["parameters"])))
+        event["hyper"] = [settings[index] for index in which]
+
+    def _see_movement(self, event: Event) -> None:
+        for index, digest in zip(self.optimizers[event["optimizer"]], event["parameters"], strict=True):
+            if self.last[index] != digest:
+                self.summary.trained = True
+                self.last[index] = digest
+        for index, digest in enumerate(event["buffers"]):
+            if digest != self.buffers[index].digest:
+                self.moved.add(index)
+
+    def column(self, event: Event, name: str) -> dict[int, str]:
+        """Give one list of a step by index of parameter."""
+        return dict(zip(self.optimizers[event["optimizer"]], event[name], strict=True))
+
+
+def split(joined: str) -> list[str]:
+    """Give the digests of a joined list."""
+    return [joined[start : start + WIDTH] for start in range(0, len(joined), WIDTH)]
+
+
+def merge_hyper(side: Side, end: Event) -> dict[int, str]:
+    """Give the last settings of each parameter, over all optimizers."""
+    merged: dict[int, str] = {}
+    for row in end["optimizers"]:
+        if row["hyper"]:
+            settings, which = row["hyper"]
+            indices = side.optimizers[row["optimizer"]]
+            merged |= {index: settings[number] for index, number in zip(indices, which, strict=True)}
+    return merged
