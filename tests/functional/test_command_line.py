@@ -25,7 +25,9 @@ def project(make_project):
 
 def test_the_commands_are_these():
     """Names that people type are kept: a new one is added here on purpose."""
-    assert set(COMMANDS) == {"bench", "check", "complexity", "gate", "golden", "gpu", "imports", "train"}
+    guards = {"bench", "complexity", "gate", "golden", "gpu", "imports"}
+    verify = {"bisect", "compare", "record", "selftest", "show", "verify"}
+    assert set(COMMANDS) == guards | verify | {"check", "train"}
 
 
 def test_the_options_are_these():
@@ -72,6 +74,63 @@ class _nothing:  # noqa: N801  # reads like pytest.raises
 
 # arguments, pyproject.toml or None, exit status, the one line (a regular expression)
 BAD_INPUTS = [
+    (
+        ["verify"],
+        None,
+        2,
+        r"no-command: give the command behind --: trainkit verify \[options\] -- python train.py",
+    ),
+    (["verify", "python", "a.py"], None, 2, r"no-command: give the command behind --"),
+    (["verify", "--"], None, 2, r"settings-range: \[trainkit verify\] command: no command to run"),
+    (
+        ["verify", "x", "--", "python"],
+        None,
+        2,
+        r"usage: unexpected 'x' before --; see trainkit verify --help",
+    ),
+    (
+        ["verify", "--base", "v9", "--", "python", "a.py"],
+        None,
+        2,
+        r"unknown-revision: no commit 'v9' in this clone",
+    ),
+    (
+        ["verify", "--steps", "-1", "--", "python"],
+        None,
+        2,
+        r"settings-range: .* steps = -1: must be at least 0",
+    ),
+    (["verify", "--env", "A", "--", "python"], None, 2, r"settings-range: .* env: 'A' is not NAME=VALUE"),
+    (["verify", "--hash-seed", "x", "--", "python"], None, 2, r"hash_seed = 'x': a number, or random"),
+    (["verify", "--share", "data", "--", "python"], None, 2, r"share-missing: --share data: there is no "),
+    (
+        ["verify", "--overlay", "p", "--base", "HEAD", "--", "python"],
+        None,
+        2,
+        r"overlay-missing: --overlay p: no such",
+    ),
+    (
+        ["verify", "--base", "HEAD", "--", "nosuchprogram"],
+        None,
+        3,
+        r"command-not-started: nosuchprogram: No such file",
+    ),
+    (
+        ["record", "-o", "no/such/folder.trace", "--", "python"],
+        None,
+        2,
+        r"output-not-writable: no/such/folder.trace",
+    ),
+    (["compare", "a.trace", "b.trace"], None, 2, r"no-such-trace: no file a.trace"),
+    (["compare", "a.py", "a.py"], None, 3, r"trace-damaged: a.py is no trace file, or damaged"),
+    (["show", "a.py"], None, 3, r"trace-damaged: a.py is no trace file"),
+    (
+        ["bisect", "--good", "HEAD", "--", "python", "a.py"],
+        None,
+        2,
+        r"bisect-range: HEAD is no ancestor of HEAD",
+    ),
+    (["selftest", "lmm"], None, 2, r"unknown-case: no case or project 'lmm'; did you mean 'lm'\?"),
     (["gat"], None, 2, r"unknown-command: no command 'gat'; did you mean 'gate'\?"),
     (["gate", "goldn"], None, 2, r"unknown-guard: no guard 'goldn'; did you mean 'golden'\?"),
     (["gate", "--bas", "x"], None, 2, r"usage: unrecognized arguments: --bas; see trainkit gate --help"),

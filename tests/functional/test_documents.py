@@ -9,10 +9,23 @@ from trainkit.cli import COMMANDS
 from trainkit.guards import GUARDS
 
 # Words with a hyphen in quotation marks that are no slugs.
-OTHER_WORDS = set(
-    "after-fault before-fault deep-end dist-packages hydra-core hyper-parameter hyper-parameters logging-only"
-    " ls-files plain-fault rev-list rev-parse rounding-level site-packages value-level".split()
-)
+OTHER_WORDS = {
+    "after-fault",
+    "before-fault",
+    "deep-end",
+    "dist-packages",
+    "hydra-core",
+    "hyper-parameter",
+    "hyper-parameters",
+    "logging-only",
+    "ls-files",
+    "plain-fault",
+    "rev-list",
+    "rev-parse",
+    "rounding-level",
+    "site-packages",
+    "value-level",
+}
 
 
 @pytest.fixture

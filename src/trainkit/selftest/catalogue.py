@@ -880,14 +880,14 @@ _CNN_FAULTS = (
                 "        val_loss, accuracy = evaluate(model, val)\n",
             ),
         ),
-        phases=("eval",),
+        phases=("optimizer", "eval"),
         why="The averaged weights are kept up and never used.",
     ),
     Case(
         name="average-moves-the-wrong-way",
         project="cnn",
         edits=(_edit("model.py", "ours.lerp_(theirs, 1.0 - decay)", "ours.lerp_(theirs, decay)"),),
-        phases=("eval",),
+        phases=("optimizer", "eval"),
         why="Decay and its complement are confused (YOLO #97, diffusers #1864).",
     ),
     Case(
@@ -900,7 +900,7 @@ _CNN_FAULTS = (
                 '"--ema-decay", type=float, default=0.99)',
             ),
         ),
-        phases=("eval",),
+        phases=("optimizer", "eval"),
         named="lerp_",
         why="A default of the command line changes; the loss does not show it (diffusers #1864).",
     ),
@@ -914,7 +914,7 @@ _CNN_FAULTS = (
                 "        update_average(average, model, args.ema_decay)\n        optimizer.step()\n",
             ),
         ),
-        phases=("eval",),
+        phases=("optimizer", "eval"),
         why="The average lags one step behind.",
     ),
     Case(
@@ -928,7 +928,7 @@ _CNN_FAULTS = (
                 "",
             ),
         ),
-        phases=("eval",),
+        phases=("optimizer", "eval"),
         why="The averaged model normalises with the statistics of its first day (tf-frrn #2, aprender "
         "#2166).",
     ),
@@ -943,7 +943,7 @@ _CNN_FAULTS = (
                 "    update_average(average, model, args.ema_decay)\n    return total / seen\n\n\n@torch",
             ),
         ),
-        phases=("eval",),
+        phases=("optimizer", "eval"),
         why="The update moved out of the inner loop (YOLO #97).",
     ),
     Case(
@@ -1345,7 +1345,7 @@ _GAN_FAULTS = (
                 'accuracy {accuracy:.2f}")\n',
             ),
         ),
-        phases=("rng",),
+        phases=("rng", "data"),
         why="An accuracy for the log runs the dropout of training.",
     ),
     Case(
@@ -1886,6 +1886,38 @@ _LIT_FAULTS = (
         phases=("rng",),
         why="A second forward for the log draws dropout masks.",
     ),
+    Case(
+        name="logged-loss-is-another",
+        project="lit",
+        edits=(
+            _edit(
+                "module.py",
+                "        if batch_idx % 5 == 0:\n"
+                '            print(f"epoch {self.current_epoch} batch {batch_idx} loss '
+                '{loss.item():.6f}")\n',
+                "",
+            ),
+            _edit(
+                "train.py",
+                "def main():\n",
+                "class PrintLoss(lightning.Callback):\n"
+                "    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):\n"
+                "        if batch_idx % 5 == 0:\n"
+                '            print(f"epoch {trainer.current_epoch} batch {batch_idx} loss '
+                "{outputs['loss'].item():.6f}\")\n"
+                "\n"
+                "\n"
+                "def main():\n",
+            ),
+            _edit(
+                "train.py",
+                "        logger=False,\n",
+                "        callbacks=[PrintLoss()],\n        logger=False,\n",
+            ),
+        ),
+        phases=("log",),
+        why="Logging goes where Lightning wants it.",
+    ),
 )
 
 _DDP_FAULTS = (
@@ -2052,7 +2084,7 @@ _DDP_FAULTS = (
                 "            optimizer",
             ),
         ),
-        phases=("clip",),
+        phases=("clip", "backward"),
         why="Every rank clips its own part of an accumulated gradient.",
     ),
     Case(
@@ -3735,37 +3767,6 @@ _RNN_REFACTORS = (
 )
 
 _LIT_REFACTORS = (
-    Case(
-        name="logging-moved-to-a-callback",
-        project="lit",
-        edits=(
-            _edit(
-                "module.py",
-                "        if batch_idx % 5 == 0:\n"
-                '            print(f"epoch {self.current_epoch} batch {batch_idx} loss '
-                '{loss.item():.6f}")\n',
-                "",
-            ),
-            _edit(
-                "train.py",
-                "def main():\n",
-                "class PrintLoss(lightning.Callback):\n"
-                "    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):\n"
-                "        if batch_idx % 5 == 0:\n"
-                '            print(f"epoch {trainer.current_epoch} batch {batch_idx} loss '
-                "{outputs['loss'].item():.6f}\")\n"
-                "\n"
-                "\n"
-                "def main():\n",
-            ),
-            _edit(
-                "train.py",
-                "        logger=False,\n",
-                "        callbacks=[PrintLoss()],\n        logger=False,\n",
-            ),
-        ),
-        why="Logging goes where Lightning wants it.",
-    ),
     Case(
         name="optimizers-returned-as-lists",
         project="lit",

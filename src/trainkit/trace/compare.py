@@ -328,15 +328,20 @@ class _Comparer:
         tensors = self._left.buffers
         # One that training never moves is a constant: its effect shows elsewhere, if it has one.
         moving = [a for a in changed if a in self._left.moved or self._buffers.pairs[a] in self._right.moved]
-        if changed:
-            index = (moving or changed)[0]
+        for copied in (False, True):
+            here = [index for index in changed if (index in self._left.copied) is copied]
+            moved = [index for index in here if index in moving]
+            if not here:
+                continue
+            index = (moved or here)[0]
+            tensor = tensors[index]
+            of = " of a copy of the model" if copied else ""
             yield Difference(
-                key="buffers",
-                phase="forward",
-                name=tensors[index].name,
-                hard=bool(moving),
-                what=f"buffer {tensors[index].name} {tensors[index].shape}"
-                f" ({len(changed)} of {len(self._buffers.pairs)} differ)",
+                key="averages" if copied else "buffers",
+                phase="optimizer" if copied else "forward",
+                name=tensor.name,
+                hard=bool(moved),
+                what=f"buffer {tensor.name} {tensor.shape}{of} ({len(here)} differ)",
                 expected=left["buffers"][index],
                 actual=right["buffers"][self._buffers.pairs[index]],
             )

@@ -72,6 +72,7 @@ class Deep(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func._schema.name.rpartition("::")[2]
         if name in _OVERWRITES and tensors:
             tensors = tensors[1:]
+        tensors = _without_workspace(name, tensors)
         read = [digest_content(tensor) for tensor in tensors]
         if torch.Tag.nondeterministic_seeded in func.tags:
             read.append(_digest_rng(kwargs))
@@ -79,12 +80,12 @@ class Deep(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _write_operation(self, func: Any, args: Any, kwargs: Any, result: Any, read: list[str]) -> None:
         name = func._schema.name.rpartition("::")[2]
-        if name in _UNINITIALISED:
+        if name in _UNINITIALISED or name == "set_":  # memory of another process or file: made outside
             return
         written = _list_written(func, args, kwargs)
         produced = _tensors(result)
         produced += [tensor for tensor in written if not any(tensor is other for other in produced)]
-        produced = [tensor for tensor in produced if type(tensor) in _ORDINARY]
+        produced = _without_workspace(name, [tensor for tensor in produced if type(tensor) in _ORDINARY])
         wrote = [digest_content(tensor) for tensor in produced]
         if torch.Tag.nondeterministic_seeded in func.tags:
             wrote.append(_digest_rng(kwargs))
@@ -201,6 +202,11 @@ def sample(tensor: Any) -> dict[str, Any]:
     return values
 
 
+def _without_workspace(name: str, tensors: list[Any]) -> list[Any]:
+    """Leave out the memory that recurrent layers keep for their backward: parts of it are never written."""
+    return [tensor for tensor in tensors if tensor.dtype is not torch.uint8] if "rnn" in name else tensors
+
+
 def _tensors(tree: Any) -> list[Any]:
     return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, torch.Tensor)]
 
@@ -241,4 +247,4 @@ def _describe_value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         shown = [_describe_value(item) for item in value[:4]]
         return f"[{', '.join(shown)}{', ...' if len(value) > 4 else ''}]"
-    return repr(value)
+    return " ".join(repr(value).split())[:80]

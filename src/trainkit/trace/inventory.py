@@ -18,6 +18,7 @@ from .snapshot import (
     NOTHING,
     ByHand,
     digest_state,
+    list_leaves,
     list_parameters,
     list_settings,
     read_settings,
@@ -113,18 +114,8 @@ class Inventory:
                 self.adopt_module(module, called=False)
 
     def adopt_leaves(self, tensors: Any) -> list[Any]:
-        """Find the leaves of a loss that no module holds, in the order of the graph."""
-        seen: set[Any] = set()
-        found: list[Any] = []
-        nodes = [t.grad_fn for t in ([tensors] if hasattr(tensors, "item") else tensors)]
-        while nodes and len(seen) < 20_000:
-            node = nodes.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
-            if hasattr(node, "variable"):
-                found.append(node.variable)
-            nodes += [child for child, _ in node.next_functions]
+        """Adopt the leaves of a loss that no module holds, in the order of the graph."""
+        found = list_leaves(tensors)
         new = [leaf for leaf in found if id(leaf) not in self.parameters]
         self._write_init([(f"leaf{number}", leaf) for number, leaf in enumerate(new)], [])
         return found

@@ -35,7 +35,14 @@ from .digest import (
 from .frames import find_caller
 from .inventory import Inventory, Known
 from .probe import take_environment
-from .snapshot import ByHand, digest_generators, digest_gradient, list_parameters, list_tensors
+from .snapshot import (
+    ByHand,
+    digest_generators,
+    digest_gradient,
+    list_leaves,
+    list_parameters,
+    list_tensors,
+)
 
 FORMAT = 2
 _MOST_CALLS = 256  # of root modules between two steps; what comes after is folded together
@@ -89,7 +96,7 @@ class Recorder:
     def _forget_pending(self) -> None:
         self._loaded: tuple[int, str] = (0, "")
         self._calls: list[list[str]] = []
-        self._num_trained = 0  # of these, how many came before the last backward
+        self._evaluating: dict[int, tuple[int, list[str]]] = {}  # root -> a parameter, its last call with "g"
         self._reads: list[str] = []
         self._saved: list[list[str]] = []
         self._resumed = 0
@@ -207,7 +214,7 @@ class Recorder:
     def _enter_module(self, module: Any, inputs: Any) -> None:  # noqa: ARG002
         if self.depth == 0 and not self.in_backward:
             self._enter_root(module)
-            if self._manual is not None:
+            if self._manual is not None and not self.inside:
                 self._end_if_asked()
         self.depth += 1
         if self.deep is not None:
@@ -257,6 +264,13 @@ class Recorder:
             call = [flag, "", "" if flag == "t" else digest_pieces(list_tensors(output))]
         else:
             call = [flag, digest_values(args, kwargs), digest_values(output)]
+        if flag == "g":
+            first = next((item for item in module.parameters() if item.requires_grad), None)
+            self._evaluating[id(module)] = (id(first), call)
+        elif flag == "t":
+            self._evaluating.pop(id(module), None)  # what was trained is this, not what came before
+        if self.in_step:
+            self._modes["closure"] = self._modes.get("closure", 0) + 1
         if len(self._calls) < _MOST_CALLS:
             self._calls.append(call)
         else:
@@ -301,7 +315,7 @@ class Recorder:
     @_never_raise
     def _see_loss(self, tensors: Any) -> None:
         self._thread = self._thread or threading.get_ident()
-        self._recognise_training()
+        self._recognise_training(tensors)
         if self._manual is not None and not self._met_root:
             self._see_manual_update()
         for tensor in [tensors] if hasattr(tensors, "item") else list(tensors):
@@ -314,13 +328,15 @@ class Recorder:
             parameters = parameters or self._known.adopt_leaves(tensors)
             self._manual = (parameters, [digest_quick(parameter) for parameter in parameters], [])
 
-    def _recognise_training(self) -> None:
-        """A forward in evaluation mode that a backward follows was training: `eval` was never left."""
-        since = self._calls[self._num_trained :]
-        if since and since[-1][0] == "g" and not any(call[0] == "t" for call in since):
-            since[-1][0] = "t"
-            self._modes["training in eval mode"] = self._modes.get("training in eval mode", 0) + 1
-        self._num_trained = len(self._calls)
+    def _recognise_training(self, tensors: Any) -> None:
+        """A forward in evaluation mode that a backward goes through was training: `eval` was never left."""
+        if self._evaluating:
+            leaves = {id(leaf) for leaf in list_leaves(tensors)}
+            for parameter, call in self._evaluating.values():
+                if parameter in leaves:
+                    call[0] = "t"
+                    self._modes["training in eval mode"] = self._modes.get("training in eval mode", 0) + 1
+            self._evaluating = {}
 
     def _leave_backward(self, _: Any = None) -> None:
         self.in_backward -= 1

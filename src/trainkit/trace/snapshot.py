@@ -39,6 +39,22 @@ def list_tensors(value: Any) -> list[Any]:
     return [leaf for leaf in iterate_leaves(value) if hasattr(leaf, "untyped_storage")]
 
 
+def list_leaves(tensors: Any) -> list[Any]:
+    """Find the tensors that a backward from `tensors` gives gradients, in the order of the graph."""
+    seen: set[Any] = set()
+    found: list[Any] = []
+    nodes = [item.grad_fn for item in ([tensors] if hasattr(tensors, "item") else tensors)]
+    while nodes and len(seen) < 20_000:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        nodes += [child for child, _ in node.next_functions]
+    return found
+
+
 def digest_gradient(parameter: Any) -> str:
     """Digest a gradient; a missing one and one of zeros are the same to training."""
     gradient = parameter.grad

@@ -49,9 +49,11 @@ def bisect(
         raise UsageError("bisect-range", f"{good} is no ancestor of {bad}, or the same commit")
     tried: list[str] = []
 
-    def judge(base: str, head: str) -> Verification:
-        progress(f"{head[:10]}")
-        result = verify(root, options, base=base, head=head, overlay=overlay, progress=progress)
+    def judge(base: str, head: str, *, deep: bool = False) -> Verification:
+        def say(what: str) -> None:
+            progress(f"{head[:10]}: {what}" if what else "")
+
+        result = verify(root, options, base=base, head=head, overlay=overlay, deep=deep, progress=say)
         told = git(root, "log", "-1", "--format=%h %s", head)
         tried.append(f"{result.status:24} {told}")
         return result
@@ -61,26 +63,29 @@ def bisect(
         raise UsageError("bisect-equal", f"{good} and {bad} train alike: {whole.summary}")
     if whole.status is not Status.DIVERGED:
         raise CannotJudgeError("bisect-unjudged", f"{bad}: {whole.summary}", evidence=whole.evidence)
-    low, high = -1, len(commits) - 1  # the first is known to be equal (-1: good itself), the second to differ
+    low, high = _halve(len(commits), lambda index: judge(ends[0], commits[index]).status)
+    between = [commits[index][:10] for index in range(low + 1, high)]
+    commit = git(root, "log", "-1", "--format=%h %an %ad %s", "--date=short", commits[high])
+    if between:
+        commit += f" (or one that could not be judged: {', '.join(between)})"
+    base = commits[low] if low >= 0 else ends[0]
+    result = judge(base, commits[high], deep=True)
+    return Bisection(commit=commit, verification=result, tried=tuple(tried))
+
+
+def _halve(number: int, judge: Callable[[int], Status]) -> tuple[int, int]:
+    """Give the last commit known to be equal (-1: the good one) and the first known to differ."""
+    low, high = -1, number - 1
     skipped: set[int] = set()
-    while high - low > 1:
-        middle = _choose(low, high, skipped)
-        if middle is None:
-            break
-        status = judge(ends[0], commits[middle]).status
+    while (middle := _choose(low, high, skipped)) is not None:
+        status = judge(middle)
         if status in _EQUAL:
             low = middle
         elif status is Status.DIVERGED:
             high = middle
         else:
             skipped.add(middle)
-    between = [commits[index][:10] for index in range(low + 1, high)]
-    commit = git(root, "log", "-1", "--format=%h %an %ad %s", "--date=short", commits[high])
-    if between:
-        commit += f" (or one that could not be judged: {', '.join(between)})"
-    base = commits[low] if low >= 0 else ends[0]
-    result = whole if len(commits) == 1 else judge(base, commits[high])
-    return Bisection(commit=commit, verification=result, tried=tuple(tried))
+    return low, high
 
 
 def _choose(low: int, high: int, skipped: set[int]) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainkit.trace.compare import Comparison
+from trainkit.trace.compare import Comparison, Divergence
 from trainkit.trace.locate import Culprit, Location
 
 _MASKS = {
@@ -46,30 +46,67 @@ def classify(comparison: Comparison, location: Location | None) -> Cause:
 
 def _find_phase(comparison: Comparison, location: Location | None) -> str:
     """The deep pass knows better than the order of what a step holds, once it has found an operation."""
+    assert comparison.first is not None
+    return (
+        _phase_of_data(comparison.first, location)
+        or _phase_of_record(comparison, location)
+        or _phase_of_operations(comparison.first, location)
+    )
+
+
+def _phase_of_data(first: Divergence, location: Location | None) -> str:
+    """Other batches: loaded otherwise, or an epoch that ends elsewhere, so that evaluations move with it."""
+    keys = {difference.key for difference in first.differences}
+    trained = any(item.key == "calls" and item.phase == "data" for item in first.differences)
+    if first.first.key in {"saved", "calls"} and (
+        keys & {"batch", "loaded"} or (trained and not _same_total(first))
+    ):
+        return "data"
+    found = location.phase if location else ""
+    outside = location is not None and location.reads_outside()
+    if first.phase in {"data", "forward"} and keys & {"batch", "loaded"}:
+        return "data" if outside or found in {"", "init", "schedule", "data", "eval", "clip"} else ""
+    return ""
+
+
+def _phase_of_record(comparison: Comparison, location: Location | None) -> str:
+    """What the record alone decides: the beginning, evaluations, checkpoints, settings, generators."""
     first = comparison.first
     assert first is not None
     keys = {difference.key for difference in first.differences}
-    draws = location is not None and location.draws_elsewhere()
-    if first.first.key in {"saved", "calls"} and keys & {"batch", "loaded"}:
-        return "data"  # an epoch that ends elsewhere: evaluations and saves come in another step
-    if first.phase in {"init", "save", "eval"}:
-        return first.phase
-    if comparison.resumed and keys & {"rng", "calls", "batch", "state", "outputs"} and draws:
-        return "save"
     found = location.phase if location else ""
-    if first.first.key in {"hyper", "steps", "lost parameter", "averages"} or not found:
+    moved = first.first.key == "calls" and _same_total(first)  # a model changed between train and eval
+    if first.phase in {"init", "save", "eval"} and not moved:
         return first.phase
-    outside = location is not None and location.reads_outside()
-    if keys & {"batch", "loaded"} and (outside or found in {"init", "schedule", "data", "eval", "clip"}):
-        return "data"
-    if draws and found not in {"eval", "data"}:
+    draws = location is not None and location.draws_elsewhere()
+    if comparison.resumed and draws:
+        return "save"
+    if draws and not keys & {"batch", "loaded"}:
         return "rng"
-    if found in {"init", "eval", "data", "schedule"}:
-        return first.phase
+    if "closure" in "".join(comparison.modes):  # forward and backward take turns within one step
+        hyper = next((item.phase for item in first.differences if item.key == "hyper"), "")
+        return hyper or (found if found not in {"init", "schedule"} else "")
+    return first.phase if first.first.key in {"hyper", "steps", "lost parameter", "averages"} else ""
+
+
+def _phase_of_operations(first: Divergence, location: Location | None) -> str:
+    found = location.phase if location else ""
     hard = next((item.phase for item in first.differences if item.hard), first.phase)
+    if "gradients" in {difference.key for difference in first.differences} and found in {"clip", "optimizer"}:
+        # What other ranks add to a gradient is no operation of this process.
+        outside = location is not None and location.reads_outside()
+        return "backward" if outside else "clip"
+    if found in {"", "init", "eval", "data", "schedule"}:
+        return first.phase
     if hard == "loss" and found not in {"forward", "loss"}:  # what follows from the loss
         return "loss"
     return found
+
+
+def _same_total(first: Divergence) -> bool:
+    """Tell whether models were called as often, only in other modes."""
+    calls = [item for item in first.differences if item.key == "calls"]
+    return bool(calls) and sum(int(c.expected) for c in calls) == sum(int(c.actual) for c in calls)
 
 
 def _find_kind(comparison: Comparison, location: Location | None, phase: str) -> tuple[str, str]:
@@ -90,11 +127,12 @@ def _find_kind(comparison: Comparison, location: Location | None, phase: str) ->
     if phase == "eval":
         side = "rng" in keys or "buffers" in keys
         return ("eval side effect", "it also changes training") if side else ("eval", "")
+    culprits = [culprit for culprit in (location.expected, location.actual) if culprit] if location else []
     if phase == "data":
-        return ("data order" if "batch" in keys or "loaded" in keys else "data"), ""
+        ordered = "loaded" in keys or any(culprit.state for culprit in culprits)
+        return ("data order" if ordered else "data"), ""
     if comparison.modes[0] != comparison.modes[1] and _strip_counts(comparison.modes):
         return "mode", f"{comparison.modes[0]} -> {comparison.modes[1]}"
-    culprits = [culprit for culprit in (location.expected, location.actual) if culprit] if location else []
     return _kind_of_operations(culprits, phase)
 
 

@@ -22,6 +22,7 @@ from trainkit.verify.run import Run
 
 # side ("baseline" or "candidate"), options of the deep pass -> the recorded run
 Record = Callable[[str, Mapping[str, Any]], Run]
+_ORDER = ("init", "data", "eval", "forward", "loss", "backward", "clip", "optimizer", "schedule")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\bnan\b|\binf\b")
 _PRECISE = re.compile(r"\d\.\d{3}|\d{4}")  # a measure, no coarse time
 _VOLATILE = re.compile(
@@ -63,10 +64,18 @@ def compare_processes(expected: Iterator[Iterator[Event]], actual: Iterator[Iter
     if not found:
         raise CannotJudgeError("nothing-recorded", "no process called backward or an optimizer's step")
     diverged = [item for item in found if item.first]
-    chosen = min(diverged, key=lambda item: item.first.step % (1 << 62)) if diverged else found[0]  # type: ignore[union-attr]
+    chosen = min(diverged, key=_rank_of) if diverged else found[0]
     number = found.index(chosen)
     which = f"process {number} of {len(found)}" if len(found) > 1 else ""
     return Pair(comparison=chosen, which=which, number=number, num_processes=len(found))
+
+
+def _rank_of(comparison: Comparison) -> tuple[int, int]:
+    """Order divergences in time: what differs on one rank first shows on the others as gradients."""
+    first = comparison.first
+    assert first is not None
+    phase = _ORDER.index(first.phase) if first.phase in _ORDER else len(_ORDER)
+    return first.step % (1 << 62), phase
 
 
 def judge_runs(
@@ -75,12 +84,13 @@ def judge_runs(
     *,
     record: Record | None = None,
     edited: tuple[Edited, Edited] = ({}, {}),
+    deep: bool = True,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Verification:
     """Judge a run of the candidate by a run of the baseline that is known to repeat.
 
     `record` runs a side once more: when light passes differ with the full pass, which decides, then for
-    the deep pass. Without it a divergence is named as far as the given runs can.
+    the deep pass (unless `deep` is false). Without it a divergence is named as far as the runs can.
 
     Raises:
         CannotJudgeError: a trace is damaged.
@@ -96,15 +106,15 @@ def judge_runs(
     if comparison.first and comparison.light and record:
         progress("what differs is recorded in full")
         full = [record(side, {"level": "full"}) for side in ("baseline", "candidate")]
-        return judge_runs(full[0], full[1], record=record, edited=edited, progress=progress)
+        return judge_runs(full[0], full[1], record=record, edited=edited, deep=deep, progress=progress)
     if comparison.first:
         location: Location | None = None
         extra: list[str] = []
-        if record:
+        if record and deep:
             location, extra = _zoom(pair, comparison.first.step, record, edited, progress)
         return conclude(pair, location, notes=tuple(extra))
     printed = _compare_output(expected.stdout, actual.stdout)
-    if printed and record:
+    if printed and record and deep:
         again = record("candidate", {})
         if _compare_output(expected.stdout, again.stdout) == printed:
             return _judge_printed(pair, printed, record, edited, progress)

@@ -33,12 +33,14 @@ def verify(
     overlay: Path | None = None,
     use_cache: bool = True,
     control_hash_seed: str = "",
+    deep: bool = True,
     progress: Progress = lambda _: None,
 ) -> Verification:
     """Run a command on the baseline and the candidate and tell whether they trained bit for bit alike.
 
     The baseline is run twice first (unless a run that is known to repeat is kept): what differs from
-    itself is `unstable`. `control_hash_seed` gives the second run another hash seed.
+    itself is `unstable`. `control_hash_seed` gives the second run another hash seed. Without `deep` a
+    divergence is not looked into.
 
     Raises:
         UsageError: no such revision, overlay or shared path.
@@ -56,6 +58,7 @@ def verify(
             overlay=overlay,
             use_cache=use_cache,
             control_hash_seed=control_hash_seed,
+            deep=deep,
             progress=progress,
         )
     progress("")
@@ -70,10 +73,11 @@ def verify_trees(
     overlay: Path | None = None,
     use_cache: bool = True,
     control_hash_seed: str = "",
+    deep: bool = True,
     progress: Progress = lambda _: None,
 ) -> Verification:
     """Do the same in trees that are open already."""
-    session = _Session(baseline, candidate, options, progress)
+    session = _Session(baseline, candidate, options, progress, deep=deep)
     result = session.run(overlay, use_cache=use_cache, control_hash_seed=control_hash_seed)
     return replace(
         result,
@@ -88,10 +92,13 @@ def verify_trees(
 class _Session:
     """The runs of one verification, each in a folder of its own."""
 
-    def __init__(self, baseline: Tree, candidate: Tree, options: RunOptions, progress: Progress) -> None:
+    def __init__(
+        self, baseline: Tree, candidate: Tree, options: RunOptions, progress: Progress, *, deep: bool
+    ) -> None:
         self._trees = {"baseline": baseline, "candidate": candidate}
         self._options = options
         self._progress = progress
+        self._deep = deep
         self._prepared: set[str] = set()
         self._num_runs = 0
 
@@ -107,7 +114,8 @@ class _Session:
                 cache.keep(key, expected)
         actual = self._record("candidate", "training the candidate")
         result = self._judge(expected, actual)
-        if cached and result.status not in {Status.IDENTICAL, Status.NOTED, Status.ERROR}:
+        agrees = result.status in {Status.IDENTICAL, Status.NOTED, Status.ERROR}
+        if cached and self._deep and not agrees:
             cache.forget(key)  # what was kept is only believed when it agrees
             return self.run(overlay, use_cache=False, control_hash_seed="")
         if result.status is Status.DIVERGED and not self._edits()[0] and not self._edits()[1]:
@@ -157,7 +165,9 @@ class _Session:
             what = f"zooming in on step {deep['deep']}: {side}" if "deep" in deep else f"recording the {side}"
             return self._record(side, what, deep=deep)
 
-        return judge_runs(expected, actual, record=zoom, edited=self._edits(), progress=self._progress)
+        return judge_runs(
+            expected, actual, record=zoom, edited=self._edits(), deep=self._deep, progress=self._progress
+        )
 
     def _edits(self) -> tuple[Edited, Edited]:
         if not hasattr(self, "_edited"):

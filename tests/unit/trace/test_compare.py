@@ -7,13 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trainkit.errors import CannotJudgeError
-from trainkit.trace.compare import (
-    compare,
-    list_environment_differences,
-    relative_difference,
-    show_loss,
-    summarise,
-)
+from trainkit.trace.compare import compare, list_environment_differences, summarise
+from trainkit.trace.differ import relative_difference, show_loss
 from trainkit.trace.store import parse_events
 
 ZERO = "0" * 16
@@ -135,9 +130,8 @@ def test_what_order_alone_tells_apart_is_said(script):
 # -- the first difference
 
 HARD = [
-    ("calls", [["e", "x", "y"]], "eval: number of evaluation forward passes"),
     ("saved", [["c", "n"]], "save: number of times that something is saved"),
-    ("buffers", OTHER, "forward: buffer norm.mean float32[2] (1 of 1 differ)"),
+    ("buffers", OTHER, "forward: buffer norm.mean float32[2] (1 differ)"),
     ("loss", [(0.75).hex(), (9.0).hex()], "loss: loss of micro_step 2"),
     (
         "gradients",
@@ -194,6 +188,16 @@ def test_a_way_to_a_result_is_a_note_until_a_result_differs(script, key, value, 
     assert result.notes == (f"since step 2: {what} differs",)
     assert (first.phase, first.first.hard) == (phase, False)
     assert first.describe() == f"step 2, {phase}: {what}"
+
+
+def test_an_evaluation_that_is_gone_is_a_result(script):
+    """One more, beside all that there were, is a note."""
+    actual = script.copy()
+    script.steps[1]["calls"] = [["e", "i", "o"], *script.steps[1]["calls"]]
+
+    assert place(judge(script, actual).first) == "step 2, eval: number of evaluation forward passes"
+    assert judge(actual, script).first is None
+    assert judge(actual, script).notes == ("since step 2: number of evaluation forward passes differs",)
 
 
 def test_a_note_is_told_once(script):

@@ -98,6 +98,15 @@ def test_an_operation_has_its_module_line_and_phase(run):
     assert relu["sample"]["shape"] == "float32[6,8]"
 
 
+def test_code_without_a_file_is_no_line_of_the_project(run):
+    """What `exec`, a dataclass or `python -m` run has a name in angle brackets."""
+    done = run(NET + "\nexec('x.exp()', {'x': x}); optimizer.step()", deep=4)
+    files = {frame[0] for event in done.find("op") for frame in event["frames"]}
+
+    assert operations(done, "exp")
+    assert files == {"program.py"}
+
+
 def test_an_operation_inside_a_module_of_torch_names_that_module(run):
     """Its line is the project's that called the module."""
     done = run(NET, deep=2)
@@ -141,7 +150,9 @@ def test_random_operations_hold_the_generators_state(run):
 def test_numbers_that_leave_and_enter_tensors_are_kept(run):
     """`item` has its value, and an operation the numbers that it is given."""
     done = run(NET, deep=2)
-    values = [event["value"] for event in operations(done, "_local_scalar_dense") if event["phase"] != "optimizer"]
+    values = [
+        event["value"] for event in operations(done, "_local_scalar_dense") if event["phase"] != "optimizer"
+    ]
     scalars = [number for event in operations(done, "mul") for number in event.get("scalars", ())]
 
     assert set(values) & set(scalars)
@@ -158,7 +169,9 @@ def test_running_statistics_are_among_what_batch_norm_writes(run):
 
 def test_views_are_marked_and_uninitialised_memory_is_left_out(run):
     """A slice shares memory; what `empty` holds is nobody's number."""
-    source = NET.replace("    optimizer.zero_grad()", "    torch.empty(5).fill_(1.0)\n    optimizer.zero_grad()")
+    source = NET.replace(
+        "    optimizer.zero_grad()", "    torch.empty(5).fill_(1.0)\n    optimizer.zero_grad()"
+    )
     done = run(source, deep=2)
 
     assert all(event.get("view") for event in operations(done, "slice"))
@@ -169,7 +182,9 @@ def test_views_are_marked_and_uninitialised_memory_is_left_out(run):
 def test_results_of_the_step_are_seen(run):
     """Loss, gradients, new values and buffers, to walk back from."""
     done = run(NET, deep=2)
-    counts = {what: len(done.find("seen", what=what)) for what in ("loss", "gradients", "parameters", "watched")}
+    counts = {
+        what: len(done.find("seen", what=what)) for what in ("loss", "gradients", "parameters", "watched")
+    }
     made = {value for event in done.find("op") for value in event["out"]}
 
     assert counts == {"loss": 1, "gradients": 6, "parameters": 6, "watched": 3}
@@ -225,13 +240,15 @@ def test_a_draw_more_is_a_draw_from_another_state(edit):
     location = edit("    scale =", "    torch.rand(1)\n    scale =", step=1)
 
     assert location.draws_elsewhere()
-    assert location.phase == "forward"
+    assert [location.expected.op, location.expected.line.line] == ["bernoulli_", line_of("F.dropout")]
 
 
 def test_another_order_of_a_sum_is_rounding(zoom):
-    """The sizes of both sides' outputs are a few ULPs apart."""
-    before = NET.replace("loss = F.mse_loss(net(x), x[:, :1] * scale)", "loss = torch.cumsum(net(x).exp(), 0)[-1].sum()")
-    after = before.replace("torch.cumsum(net(x).exp(), 0)[-1]", "torch.cumsum(net(x).exp().flip(0), 0)[-1]")
+    """The losses of both sides are a few ULPs apart."""
+    wide = "(net(x) * torch.arange(1.0, 5000.0)).exp2().frac()"
+    before = NET.replace("F.mse_loss(net(x), x[:, :1] * scale)", f"{wide}.sum()")
+    after = before.replace(f"{wide}.sum()", f"{wide}.flip(1).sum()")
+    assert after != before != NET
 
     location = zoom(before, after, step=1)
 

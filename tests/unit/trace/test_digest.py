@@ -24,7 +24,16 @@ from trainkit.trace.digest import (
 )
 
 FLOATS = st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=2, max_size=12)
-DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.int32, torch.int8, torch.uint8]
+DTYPES = [
+    torch.float32,
+    torch.float64,
+    torch.bfloat16,
+    torch.float16,
+    torch.int64,
+    torch.int32,
+    torch.int8,
+    torch.uint8,
+]
 # Around the limits of the digest's parts, in elements: 8 KiB, 256 KiB blocks, rests of less than a word.
 SIZES = [2047, 2048, 2049, 4099, 8193, 65_535, 65_536, 65_537, 131_075]
 
@@ -198,7 +207,10 @@ def test_strides_and_storage_do_not_matter(data):
     offset = data.draw(st.integers(0, 9))
     rows, columns = data.draw(st.sampled_from([(3, 5), (31, 65), (33, 64), (250, 257)]))
     view = torch.as_strided(
-        base, (rows, columns), data.draw(st.sampled_from([(columns, 1), (1, rows), (columns + 3, 1), (0, 1)])), offset
+        base,
+        (rows, columns),
+        data.draw(st.sampled_from([(columns, 1), (1, rows), (columns + 3, 1), (0, 1)])),
+        offset,
     )
     copy = view.contiguous().clone()
 
@@ -258,7 +270,9 @@ def test_content_is_the_same_in_every_shape(size):
     """A view has the digest of what it views; another dtype has another."""
     tensor = make_large(size)
 
-    assert digest_content(tensor) == digest_content(tensor.reshape(1, -1)) == digest_content(tensor[:, None].t())
+    assert (
+        digest_content(tensor) == digest_content(tensor.reshape(1, -1)) == digest_content(tensor[:, None].t())
+    )
     assert digest_content(tensor) != digest_content(tensor.view(torch.int32))
     assert digest_content(torch.zeros(0)) == "0" * 16
 
@@ -315,7 +329,12 @@ def test_one_tensor_has_its_own_digest():
     """However deep it lies: a batch that is wrapped in a tuple is the same batch."""
     tensor = torch.arange(3)
 
-    assert digest_values([{"x": (tensor,)}]) == digest_values(tensor) == digest_leaf(tensor) == digest_tensor(tensor)
+    assert (
+        digest_values([{"x": (tensor,)}])
+        == digest_values(tensor)
+        == digest_leaf(tensor)
+        == digest_tensor(tensor)
+    )
 
 
 def test_a_chain_depends_on_each_digest_and_on_their_order():

@@ -1,0 +1,213 @@
+"""`trainkit verify` and its sisters on a real project with real training."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+RUN = ("--", "python", "train.py", "--epochs", "2", "--checkpoint", "out.pt")
+
+
+@pytest.fixture
+def project(tiny, tmp_path, uncovered):
+    """The tiny project, and `verify` on it with a cache of its own."""
+    variables = uncovered | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    tiny_run = lambda *words, **more: tiny.trainkit(*words, **(variables | more))  # noqa: E731
+    return tiny, tiny_run
+
+
+def test_a_refactor_is_identical_and_a_fault_is_named_with_its_line(project):
+    """First a rename, then on top of it another dropout: the page names step, module, operation and lines."""
+    tiny, run = project
+    before = tiny.state()
+    tiny.edit("train.py", "net = Net()", "model = Net()")
+    text = (tiny.path / "train.py").read_text()
+    tiny.write("train.py", text.replace("net.", "model.").replace("net(", "model("))
+    tiny.edit("train.py", '"model": model', '"net": model') if '"model": model' in text else None
+    same = run("verify", "--base", "HEAD", *RUN)
+    tiny.edit("src/tiny/model.py", "nn.Dropout(0.1)", "nn.Dropout(0.2)")
+    tiny.write("notes.txt", "untracked")
+    other = run("verify", "--base", "HEAD", "--json", "verdict.json", *RUN)
+
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert "identical: bitwise identical over 8 steps, 2 evaluation passes, 2 saves" in same.stdout
+    assert other.returncode == 1, other.stdout + other.stderr
+    assert "diverged: diverged at step 1, forward: what the model computed" in other.stdout
+    assert "p=0.1 -> p=0.2" in other.stdout
+    assert "bernoulli_(float32[8,16], 0.9)" in other.stdout.replace("float32[8,8]", "float32[8,16]")
+    assert ">   " in other.stdout and "nn.Dropout(0.2)" in other.stdout
+    verdict = json.loads((tiny.path / "verdict.json").read_text())
+    assert (verdict["status"], verdict["cause"]["phase"]) == ("diverged", "forward")
+    assert {"refs", "worktrees", "index"} <= before.keys()
+    assert tiny.state()["worktrees"] == before["worktrees"]
+    assert not (tiny.path / "out.pt").exists()
+
+
+def test_a_run_that_breaks_says_what_would_help(project):
+    """Data that git ignores is not in the trees: the message names the option, and with it the run goes on."""
+    tiny, run = project
+    tiny.write(".gitignore", "__pycache__/\ndata/\n")
+    tiny.edit("train.py", "import torch\n", "import pathlib\n\nimport torch\n")
+    tiny.edit(
+        "train.py",
+        "torch.manual_seed(3)",
+        "torch.manual_seed(int(pathlib.Path('data/seed.txt').read_text()))",
+    )
+    tiny.commit("reads its seed")
+    tiny.write("data/seed.txt", "3")
+
+    missing = run("verify", "--base", "HEAD", *RUN)
+    shared = run("verify", "--base", "HEAD", "--share", "data", "--steps", "2", *RUN)
+
+    assert missing.returncode == 3
+    assert "git ignores data/seed.txt, which your folder has: --share data/seed.txt" in missing.stdout
+    assert "FileNotFoundError" in missing.stdout
+    assert shared.returncode == 0, shared.stdout
+    assert "identical over 2 steps" in shared.stdout
+    assert "stopped after 2 steps" in shared.stdout
+
+
+def test_traces_are_recorded_shown_and_compared(project):
+    """Two files: equal to itself; with another learning rate not, and the hyper-parameter is named."""
+    tiny, run = project
+    first = run("record", "-o", "a.trace", *RUN)
+    tiny.edit("train.py", "lr=1e-2", "lr=2e-2")
+    second = run("record", "-o", "b.trace", *RUN)
+    shown = run("show", "a.trace")
+    same, other = run("compare", "a.trace", "a.trace"), run("compare", "a.trace", "b.trace")
+    Path(tiny.path / "cut.trace").write_bytes((tiny.path / "a.trace").read_bytes()[:-200])
+    cut = run("compare", "a.trace", "cut.trace")
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert (tiny.path / "a.trace").stat().st_size < 27_000  # 100 kB in 30 steps
+    assert "step 8: loss " in shown.stdout and "torch seeded with 3 at train.py:18" in shown.stdout
+    assert same.returncode == 0 and "bitwise identical over 8 steps" in same.stdout
+    assert other.returncode == 1 and "lr=0.01 -> lr=0.02" in other.stdout
+    assert cut.returncode == 3 and "cut.trace is cut off" in cut.stderr
+
+
+def test_bisect_finds_the_commit(project):
+    """Four commits, the third changes training; one of them only renames."""
+    tiny, run = project
+    tiny.write("NOTES.md", "a")
+    tiny.commit("notes")
+    tiny.edit("train.py", "weight_decay=0.1", "weight_decay=0.2")
+    tiny.commit("tidy up")
+    tiny.write("NOTES.md", "b")
+    tiny.commit("more notes")
+
+    found = run("bisect", "--good", "HEAD~3", "--steps", "2", *RUN, timeout_s=600)
+
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert "first commit that computes other bits:" in found.stdout
+    assert "tidy up" in found.stdout.partition("first commit")[2].splitlines()[0]
+    assert "weight_decay=0.1 -> weight_decay=0.2" in found.stdout
+
+
+def test_a_run_that_trains_nothing_is_no_pass(project):
+    """Both sides agree about nothing: inconclusive, not identical."""
+    tiny, run = project
+    tiny.edit("train.py", "optimizer.step()", "optimizer.param_groups[0]['lr'] = 0.0; optimizer.step()")
+    tiny.edit("train.py", "weight_decay=0.1", "weight_decay=0.0")
+    tiny.commit("frozen")
+
+    done = run("verify", "--base", "HEAD", "--head", "HEAD", "--steps", "2", *RUN)
+
+    assert done.returncode == 3
+    assert "inconclusive: the baseline trained nothing: no step changed a parameter" in done.stdout
+
+
+def test_a_program_that_differs_from_itself_is_unstable(project):
+    """Seeded from the clock: nobody is blamed."""
+    tiny, run = project
+    tiny.edit("train.py", "torch.manual_seed(3)", "import time; torch.manual_seed(time.time_ns() % 2**31)")
+    tiny.commit("clock")
+
+    done = run("verify", "--base", "HEAD", "--head", "HEAD", "--steps", "2", *RUN)
+
+    assert done.returncode == 3
+    assert "unstable: the baseline differs from itself" in done.stdout
+
+
+def test_the_gate_verifies_the_configured_runs(project):
+    """[tool.trainkit.verify.runs.NAME] is judged against the base; without one it is skipped."""
+    tiny, run = project
+    text = (tiny.path / "pyproject.toml").read_text()
+    table = '[tool.trainkit.verify.runs.short]\ncommand = "python train.py --checkpoint o.pt"\nsteps = 2\n'
+    tiny.write("pyproject.toml", f"{text}\n{table}")
+    tiny.edit("train.py", "lr=1e-2", "lr=2e-2")
+
+    done = run("gate", "verify", "--base", "HEAD")
+    finding = json.loads((tiny.path / ".trainkit/report.json").read_text())["verdicts"][0]["findings"][0]
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert finding["rule"] == "verify-diverged"
+    assert (finding["file"], finding["expected"], finding["actual"]) == ("train.py", "lr=0.01", "lr=0.02")
+
+
+def test_a_test_verifies_a_function_against_a_revision(project):
+    """The fixture trains with the sources of the revision and with those here."""
+    tiny, _ = project
+    test = """
+        import torch
+        from tiny.model import Net
+
+        def train():
+            torch.manual_seed(0)
+            net = Net()
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            for _ in range(2):
+                net(torch.ones(2, 4)).sum().backward()
+                optimizer.step()
+
+        def test_training_is_as_at_head(trainkit_verify):
+            trainkit_verify(train, base="HEAD")
+    """
+    lines = [line.removeprefix("        ") for line in test.splitlines()]
+    tiny.write("tests/test_training.py", "\n".join(lines))
+    tiny.edit("src/tiny/model.py", "nn.Dropout(0.1)", "nn.Dropout(0.3)")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_training.py"]
+    environment = os.environ | {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}
+    done = subprocess.run(
+        command, cwd=tiny.path, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert "1 failed" in done.stdout, done.stdout + done.stderr
+    assert "diverged at step 1, forward" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "after_s"), [(signal.SIGINT, 1.0), (signal.SIGTERM, 4.0), (signal.SIGHUP, 7.0)]
+)
+def test_an_interrupted_verification_leaves_nothing(project, uncovered, number, after_s):
+    """No worktree, folder, process or lock; the user's tree and index byte for byte as before."""
+    tiny, _ = project
+    before = tiny.state()
+    command = [sys.executable, "-m", "trainkit", "verify", "--base", "HEAD", "--no-cache", *RUN]
+    process = subprocess.Popen(
+        command, cwd=tiny.path, env=os.environ | uncovered, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    time.sleep(after_s)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+
+    assert process.returncode in {130, 128 + number}
+    assert not list(Path(tempfile.gettempdir()).glob(f"trainkit-{process.pid}-*"))
+    assert f"trainkit-{process.pid}-" not in _commands_of_all_processes()
+    assert tiny.state() == before
+
+
+def _commands_of_all_processes() -> str:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            found.append(path.read_bytes().decode(errors="replace"))
+        except OSError:
+            continue
+    return "\n".join(found)

@@ -1,0 +1,123 @@
+"""Which lines differ between two trees, on each side."""
+
+import pytest
+
+from trainkit.repo.trees import Tree
+from trainkit.verify.edits import list_edits, read_context
+
+TRAIN = "".join(f"line_{number} = {number}\n" for number in range(1, 21))
+
+
+@pytest.fixture
+def trees(tmp_path):
+    """Make two trees from {name: text}; the project may lie in a folder of its repository."""
+
+    def make(baseline, candidate, inside="."):
+        made = []
+        for side, files in (("baseline", baseline), ("candidate", candidate)):
+            top = tmp_path / side
+            for name, text in files.items():
+                path = top / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+            (top / inside).mkdir(parents=True, exist_ok=True)
+            made.append(
+                Tree(side=side, path=top / inside, origin=tmp_path, revision="", top=top, scratch=tmp_path)
+            )
+        return made
+
+    return make
+
+
+def find_lines(baseline, candidate, name="a.py"):
+    return [side.get(name, []) for side in list_edits(baseline, candidate)]
+
+
+def test_equal_trees_have_no_edits(trees):
+    """Nothing differs."""
+    assert list_edits(*trees({"a.py": TRAIN}, {"a.py": TRAIN})) == ({}, {})
+
+
+def test_a_changed_line_is_on_both_sides(trees):
+    """Under its own number on each."""
+    changed = "import x\n" + TRAIN.replace("line_5 = 5", "line_5 = 50")
+
+    assert list_edits(*trees({"a.py": TRAIN}, {"a.py": changed})) == ({"a.py": [5]}, {"a.py": [1, 6]})
+
+
+def test_added_and_removed_lines_are_on_one_side(trees):
+    """The other side has no line for them."""
+    longer = TRAIN.replace("line_5 = 5\n", "line_5 = 5\nnew = 1\nnewer = 2\n")
+    before, after = trees({"a.py": TRAIN}, {"a.py": longer})
+
+    assert find_lines(before, after) == [[], [6, 7]]
+    (before.path / "a.py").write_text(longer)
+    (after.path / "a.py").write_text(TRAIN)
+    assert find_lines(before, after) == [[6, 7], []]
+
+
+def test_new_and_lost_files_are_edited_whole(trees):
+    """Each line of them is on one side."""
+    edits = list_edits(*trees({"old.py": "a = 1\nb = 2\n"}, {"pkg/new.py": "import torch\n"}))
+
+    assert edits == ({"old.py": [1, 2]}, {"pkg/new.py": [1]})
+
+
+def test_a_moved_file_is_compared_with_itself(trees):
+    """Only the line that was changed on the way."""
+    moved = TRAIN.replace("line_9 = 9", "line_9 = 90")
+
+    assert list_edits(*trees({"a.py": TRAIN}, {"pkg/b.py": moved})) == ({"a.py": [9]}, {"pkg/b.py": [9]})
+
+
+def test_only_python_counts(trees):
+    """A configuration is a fact, no line that runs."""
+    edits = list_edits(
+        *trees({"a.yaml": "x: 1\n", "b.py": "x = 1\n"}, {"a.yaml": "x: 2\n", "b.py": "x = 2\n"})
+    )
+
+    assert edits == ({"b.py": [1]}, {"b.py": [1]})
+
+
+def test_spaces_within_a_line_are_no_edit(trees):
+    """A formatter changes nothing that runs."""
+    assert list_edits(*trees({"a.py": "x = f(1,2)\n"}, {"a.py": "x = f(1, 2)\n"})) == ({}, {})
+
+
+def test_an_indentation_is_an_edit(trees):
+    """A line that leaves its loop runs at other times: in Python that is code."""
+    before, after = "for x in y:\n    f(x)\n    g()\n", "for x in y:\n    f(x)\ng()\n"
+
+    assert list_edits(*trees({"a.py": before}, {"a.py": after})) == ({"a.py": [3]}, {"a.py": [3]})
+
+
+def test_a_project_in_a_folder_names_its_files_from_there(trees):
+    """As the frames of a trace do; files of other projects are none of its lines."""
+    before = {"sub/a.py": "x = 1\n", "other/b.py": "x = 1\n"}
+    after = {"sub/a.py": "x = 2\n", "other/b.py": "x = 2\n"}
+
+    assert list_edits(*trees(before, after, inside="sub")) == ({"a.py": [1]}, {"a.py": [1]})
+
+
+@pytest.mark.parametrize("name", ["my train.py", "modèle.py", "a'b.py"])
+def test_names_may_hold_anything(trees, name):
+    """Spaces, accents and quotes."""
+    assert list_edits(*trees({name: "x = 1\n"}, {name: "x = 2\n"})) == ({name: [1]}, {name: [1]})
+
+
+def test_lines_that_look_like_a_header_are_lines(trees):
+    """In a text of SQL: `-- a comment`, which a diff shows as `--- a comment`."""
+    before = 'SQL = """\n-- old\n"""\n' + TRAIN
+    after = 'SQL = """\n-- new\n"""\n' + TRAIN.replace("line_9 = 9", "line_9 = 90")
+
+    assert list_edits(*trees({"a.py": before}, {"a.py": after})) == ({"a.py": [2, 12]}, {"a.py": [2, 12]})
+
+
+def test_a_line_has_its_neighbours(trees):
+    """With their numbers, as far as there are any."""
+    tree, _ = trees({"a.py": TRAIN}, {})
+
+    assert read_context(tree, "a.py", 5) == [(4, "line_4 = 4"), (5, "line_5 = 5"), (6, "line_6 = 6")]
+    assert read_context(tree, "a.py", 1) == [(1, "line_1 = 1"), (2, "line_2 = 2")]
+    assert [number for number, _ in read_context(tree, "a.py", 20, around=2)] == [18, 19, 20]
+    assert read_context(tree, "gone.py", 1) == []

@@ -1,0 +1,453 @@
+"""From recorded runs to a verdict; the runs are written by hand."""
+
+import json
+
+import pytest
+
+from trainkit.errors import CannotJudgeError
+from trainkit.trace.store import Recording, find_recording
+from trainkit.verdict import Status
+from trainkit.verify.judge import compare_recordings, judge_runs, keep_repeated
+from trainkit.verify.run import Run
+
+OTHER = "other".ljust(16, "_")
+SAMPLE = {"shape": "float32[1]", "every": 1, "values": [1.0], "max": 1.0}
+
+
+def deep_lines(out, *, step=2, rows=()):
+    """Give the lines of a deep pass with one operation."""
+    events = [
+        {"event": "trace", "format": 2, "rank": 0},
+        {"event": "op", "n": 0, "op": "mul", "phase": "forward", "module": "net", "frames": [["net.py", 3, "f"]],
+         "in": ["x"], "out": [out], "args": "float32[1]", "sample": SAMPLE},
+        {"event": "seen", "what": "loss", "name": "loss", "n": 1, "out": out, "sample": SAMPLE},
+        {"event": "step", "step": step, "gradients": "g", "parameters": "p"},
+        {"event": "lines", "rows": list(rows)},
+    ]  # fmt: skip
+    return [json.dumps(event, separators=(",", ":")) for event in events]
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Make a run from the lines of its processes."""
+    count = iter(range(1000))
+
+    def make(*processes, side="candidate", **more) -> Run:
+        folder = tmp_path / f"run{next(count)}"
+        folder.mkdir()
+        for rank, process in enumerate(processes):
+            lines = process if isinstance(process, list) else process.lines()
+            (folder / f"{rank:04d}-1-1.jsonl").write_text("\n".join(lines) + "\n")
+        return Run(side=side, recording=find_recording(folder), **more)
+
+    return make
+
+
+@pytest.fixture
+def judge(make_run):
+    """Judge two processes, or runs."""
+
+    def look(expected, actual, **more):
+        runs = [item if isinstance(item, Run) else make_run(item) for item in (expected, actual)]
+        return judge_runs(*runs, **more)
+
+    return look
+
+
+def make_light(script):
+    """Give the light pass of the same run: one digest for each kind of result."""
+    light = script.copy()
+    for step in light.steps:
+        digests = {name: step.pop(name) for name in ("gradients", "parameters", "state", "buffers")}
+        step["light"] = {name: value[:16] for name, value in digests.items()}
+        step.pop("outputs"), step.pop("called", None), step.pop("hyper", None)
+    return light
+
+
+# -- equal
+
+
+def test_equal_runs_are_identical(judge, script):
+    """Over steps, evaluations and saves that are counted."""
+    result = judge(script, script)
+
+    assert result.status is Status.IDENTICAL
+    assert result.summary == "bitwise identical over 3 steps, 1 evaluation pass, 1 save"
+
+
+def test_each_process_is_told(judge, make_run, script):
+    """Ranks are compared one by one."""
+    result = judge(make_run(script, script), make_run(script, script))
+
+    assert result.summary.endswith("in each of 2 processes")
+
+
+def test_a_rename_is_noted(judge, script):
+    """The numbers are the same, and the reader is told."""
+    actual = script.copy()
+    actual.parameters[0][0] = "out.weight"
+
+    result = judge(script, actual)
+
+    assert (result.status, result.notes) == (Status.NOTED, ("head.weight is now out.weight",))
+
+
+@pytest.mark.parametrize(
+    ("what", "status"),
+    [
+        ("modules", Status.NOTED),
+        ("loader", Status.NOTED),
+        ("schedules", Status.NOTED),
+        ("arguments", Status.IDENTICAL),
+        ("settings", Status.IDENTICAL),
+    ],
+)
+def test_facts_of_the_training_are_noted(judge, script, what, status):
+    """Not those of the program around it: paths and names."""
+    actual = script.copy()
+    script.facts, actual.facts = {what: {"a": "1"}}, {what: {"a": "2"}}
+
+    assert judge(script, actual).status is status
+
+
+# -- different
+
+
+def test_a_divergence_is_named_without_a_deep_pass(judge, script):
+    """Step, phase, what, class and level."""
+    actual = script.copy()
+    actual.steps[1]["loss"] = ["0x1.8p+3", "0x1.8p+3"]
+
+    result = judge(script, actual)
+
+    assert result.status is Status.DIVERGED
+    assert result.summary == "diverged at step 2, loss: loss of micro_step 1; loss (value-level)"
+    assert result.cause.phase == "loss"
+    assert result.location is None
+
+
+def test_the_first_divergence_is_looked_at_deeply(judge, make_run, script):
+    """Both sides run once more up to that step, with the edited lines of each."""
+    actual = script.copy()
+    actual.steps[1]["loss"] = ["0x1.8p+3", "0x1.8p+3"]
+    asked = []
+
+    def record(side, options):
+        asked.append((side, {key: options[key] for key in ("deep", "edited", "steps")}))
+        return make_run(deep_lines(side, rows=[["net.py", 3, 1, 1, 0, 0, "forward"]]))
+
+    edited = ({"net.py": [3]}, {"net.py": [3, 4]})
+    result = judge(script, actual, record=record, edited=edited)
+
+    assert asked == [
+        ("baseline", {"deep": 2, "edited": edited[0], "steps": 2}),
+        ("candidate", {"deep": 2, "edited": edited[1], "steps": 2}),
+    ]
+    assert (result.location.expected.op, result.location.actual.op) == ("mul", "mul")
+    assert [str(line) for line in result.location.expected_lines] == ["net.py:3"]
+    assert result.cause.phase == "forward"
+
+
+def test_what_differs_after_the_last_step_is_looked_at_there(judge, make_run, script):
+    """The pass begins after it and goes to the end of the program."""
+    actual = script.copy()
+    actual.end["calls"] = [["e", "in", "x"]]
+    asked = []
+
+    def record(side, options):
+        asked.append((options["deep"], "steps" in options))
+        return make_run(deep_lines(side))
+
+    judge(script, actual, record=record)
+
+    assert asked == [(4, False), (4, False)]
+
+
+def test_another_initialisation_is_looked_at_in_the_first_step(judge, make_run, script):
+    """There is no step before it."""
+    actual = script.copy()
+    actual.parameters[0][2] = "other"
+    asked = []
+
+    def record(side, options):
+        asked.append((options["deep"], options["steps"]))
+        return make_run(deep_lines(side))
+
+    judge(script, actual, record=record)
+
+    assert asked == [(1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("lines", [None, ["no json"]])
+def test_a_deep_pass_that_fails_leaves_the_verdict(judge, make_run, script, lines):
+    """It recorded nothing, or something damaged: that is a note."""
+    actual = script.copy()
+    actual.steps[1]["loss"] = ["0x1.8p+3", "0x1.8p+3"]
+
+    result = judge(script, actual, record=lambda *_: make_run(*([lines] if lines else [])))
+
+    assert (result.status, result.location) == (Status.DIVERGED, None)
+    assert "the deep pass failed" in result.notes[-1]
+
+
+def test_lines_of_workers_are_read(judge, make_run, script):
+    """From the files that they left beside the trace."""
+    actual = script.copy()
+    actual.steps[1]["loss"] = ["0x1.8p+3", "0x1.8p+3"]
+
+    def record(side, _):
+        run = make_run(deep_lines(side))
+        (run.recording.paths[0].parent / "lines-77.txt").write_text('["data.py", 4]\n')
+        return run
+
+    result = judge(script, actual, record=record)
+
+    assert [str(line) for line in result.location.actual_lines] == ["data.py:4"]
+
+
+@pytest.mark.parametrize("agree", [True, False])
+def test_a_difference_of_compiled_code_alone_is_told(judge, make_run, script, agree):
+    """The deep pass does not compile; where both sides agree in it, the compiler is the difference."""
+    actual = script.copy()
+    actual.steps[1]["loss"] = ["0x1.8p+3", "0x1.8p+3"]
+    actual.end["compiled"] = 1
+
+    def record(side, _):
+        lines = deep_lines(side)
+        return make_run(
+            lines if agree or side == "baseline" else [line.replace('"g"', '"h"') for line in lines]
+        )
+
+    note = judge(script, actual, record=record).notes[-1]
+
+    assert note.startswith("the deep pass ran without torch.compile")
+    assert ("they differ only when compiled" in note) == agree
+
+
+# -- the light pass
+
+
+def test_light_passes_that_agree_are_identical(judge, script):
+    """Nothing more is recorded."""
+    light = make_light(script)
+
+    assert judge(light, light, record=lambda *_: pytest.fail("recorded once more")).status is Status.IDENTICAL
+
+
+@pytest.mark.parametrize("really", [True, False])
+def test_light_passes_that_differ_are_recorded_in_full(judge, make_run, script, really):
+    """The full pass decides: what only the light one sees is no divergence."""
+    actual = script.copy()
+    actual.steps[1]["gradients"] = OTHER * 2
+    light = make_light(script), make_light(actual)
+    levels = []
+
+    def record(side, options):
+        levels.append((side, options.get("level")))
+        if "deep" in options:
+            return make_run(deep_lines(side))
+        return make_run(actual if really and side == "candidate" else script)
+
+    result = judge(*light, record=record)
+
+    assert levels[:2] == [("baseline", "full"), ("candidate", "full")]
+    assert result.status is (Status.DIVERGED if really else Status.IDENTICAL)
+
+
+@pytest.mark.parametrize("name", ["gradients", "parameters", "state", "buffers"])
+def test_every_part_of_a_light_step_counts(judge, script, name):
+    """A digest of all gradients, weights, states, buffers."""
+    actual = make_light(script)
+    actual.steps[2]["light"][name] = OTHER
+
+    assert judge(make_light(script), actual).status is Status.DIVERGED
+
+
+# -- several processes
+
+
+def test_another_number_of_processes_cannot_be_judged(judge, make_run, script):
+    """A rank more is another training."""
+    with pytest.raises(CannotJudgeError) as caught:
+        judge(make_run(script, script), make_run(script))
+    assert caught.value.slug == "processes-differ"
+
+
+def test_nothing_recorded_cannot_be_judged():
+    """No process trained."""
+    with pytest.raises(CannotJudgeError) as caught:
+        compare_recordings(Recording(paths=()), Recording(paths=()))
+    assert caught.value.slug == "nothing-recorded"
+
+
+def test_the_process_that_differs_first_is_told(make_run, script):
+    """A difference after the last step comes after all steps."""
+    late, early = script.copy(), script.copy()
+    late.end["values"] = OTHER * 2
+    early.steps[2]["gradients"] = OTHER * 2
+
+    pair = compare_recordings(
+        make_run(script, script, script).recording, make_run(script, late, early).recording
+    )
+
+    assert (pair.which, pair.number, pair.comparison.first.step) == ("process 2 of 3", 2, 3)
+
+
+# -- no verdict
+
+
+def test_a_candidate_that_breaks_is_an_error(judge, make_run, script):
+    """What it said last, and how far it went like the baseline."""
+    actual = script.copy()
+    actual.end = None
+    del actual.steps[2]
+
+    result = judge(script, make_run(actual, broke="it left with status 1", evidence=("boom",)))
+
+    assert (result.status, result.evidence) == (Status.ERROR, ("boom",))
+    assert result.summary == "it left with status 1; until then 2 steps were bitwise identical"
+
+
+def test_a_candidate_that_diverged_before_it_broke_says_so(judge, make_run, script):
+    """The divergence may be the reason."""
+    actual = script.copy()
+    actual.end = None
+    actual.steps[1]["loss"] = ["nan", "nan"]
+
+    result = judge(script, make_run(actual, broke="it left with status 1"))
+
+    assert (
+        result.summary
+        == "it left with status 1; before that it diverged at step 2, loss: loss of micro_step 1"
+    )
+
+
+def test_a_baseline_that_breaks_too_is_told(judge, make_run, script):
+    """It is not the candidate's fault."""
+    broken = [make_run(script, broke="it left with status 1") for _ in range(2)]
+
+    assert "so does the baseline" in judge(*broken).summary
+
+
+def test_a_run_that_broke_at_once_has_nothing_before(judge, make_run, script):
+    """Nothing was recorded."""
+    result = judge(script, make_run(broke="it left with status 2"))
+
+    assert (result.status, result.summary) == (
+        Status.ERROR,
+        "it left with status 2; nothing was recorded before",
+    )
+
+
+def make_untrained(script):
+    script.parameters[0][2], script.parameters[1][2] = "a" * 16, "b" * 16
+    for event in script.steps:
+        event["parameters"] = "a" * 16 + "b" * 16
+    script.end["values"] = "a" * 16 + "b" * 16
+
+
+def make_nan(script):
+    for step in script.steps:
+        step["loss"] = ["nan"]
+
+
+VACUOUS = {
+    "took no optimizer step": lambda script: script.steps.clear(),
+    "trained nothing: no step changed a parameter": make_untrained,
+    "computed no numbers: loss nan at step 1, and no finite one": make_nan,
+    "was cut off after 3 steps: killed, or left by os._exit": lambda script: setattr(script, "end", None),
+}
+
+
+@pytest.mark.parametrize("reason", VACUOUS)
+def test_vacuous_equality_is_inconclusive(judge, script, reason):
+    """Equal runs that trained nothing, or computed no numbers, prove nothing."""
+    VACUOUS[reason](script)
+
+    result = judge(script, script)
+
+    assert result.status is Status.INCONCLUSIVE
+    assert result.summary == f"the baseline {reason}; that both sides agree means nothing"
+
+
+def test_a_candidate_that_was_cut_off_is_inconclusive(judge, script):
+    """It agreed as long as it ran."""
+    actual = script.copy()
+    actual.end = None
+    del actual.steps[2]
+
+    assert judge(script, actual).summary.startswith("the candidate was cut off after 2 steps")
+
+
+def test_a_run_that_loses_its_numbers_on_the_way_is_no_vacuous_one(judge, script):
+    """What was finite was compared."""
+    script.steps[2]["loss"] = ["nan"]
+
+    assert judge(script, script).status is Status.IDENTICAL
+
+
+def test_other_environments_are_not_comparable(judge, script):
+    """Whether the numbers agree or not."""
+    actual = script.copy()
+    actual.end["environment"]["probe"] = "q"
+    equal = judge(script, actual)
+    actual.steps[1]["loss"] = ["0x1p+9", "0x1p+9"]
+
+    assert equal.status is judge(script, actual).status is Status.NOT_COMPARABLE
+    assert equal.summary == "recorded in different environments: probe p here q"
+
+
+# -- what is printed
+
+
+def printed(make_run, script, *texts):
+    return [make_run(script, stdout=text) for text in texts]
+
+
+def test_numbers_that_are_printed_otherwise_each_time_are_a_divergence(judge, make_run, script):
+    """Training is the same and a metric is not: it is computed or reported otherwise."""
+    runs = printed(make_run, script, "acc 0.5000\n", "acc 0.7500\n")
+
+    def record(_, options):
+        return make_run(deep_lines("x")) if options else printed(make_run, script, "acc 0.7500\n")[0]
+
+    result = judge(*runs, record=record)
+
+    assert result.status is Status.DIVERGED
+    assert result.cause.kind == "logging-only"
+    assert "'acc 0.5000' -> 'acc 0.7500'" in result.summary
+    assert "training is" in result.summary
+
+
+def test_numbers_that_change_from_run_to_run_are_nobodys(judge, make_run, script):
+    """The second run of the candidate prints others again."""
+    runs = printed(make_run, script, "acc 0.5000\n", "acc 0.7500\n")
+
+    result = judge(*runs, record=lambda *_: printed(make_run, script, "acc 0.9999\n")[0])
+
+    assert result.status is Status.IDENTICAL
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("took 1.2345 sec\n", "took 1.9999 sec\n"),
+        ("12.345 it/s\n", "13.345 it/s\n"),
+        ("memory 1234 MB\n", "memory 1235 MB\n"),
+        ("step 1\n", "step 2\n"),
+        ("loss 0.1234\n", "loss 0.1234\nmore\n"),
+        ("loss 0.1234\n", "cost 0.9999\n"),
+        ("loss 0.1234\n", "loss 0.1234\n"),
+    ],
+)
+def test_other_lines_are_passed_over(judge, make_run, script, before, now):
+    """Times, coarse numbers, other words, more lines."""
+    result = judge(*printed(make_run, script, before, now), record=lambda *_: pytest.fail("recorded"))
+
+    assert result.status is Status.IDENTICAL
+
+
+def test_only_lines_that_repeat_are_kept():
+    """What two runs of the same code print otherwise is emptied; with more lines nothing is left."""
+    assert keep_repeated("a 1\nb 2\nc 3", "a 1\nb 9\nc 3") == "a 1\n\nc 3"
+    assert keep_repeated("a 1\nb 2", "a 1") == ""
