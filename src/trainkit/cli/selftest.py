@@ -7,7 +7,7 @@ import time
 from trainkit.cli.arguments import Parser, progress_printer
 from trainkit.errors import UsageError, suggest
 from trainkit.selftest.catalogue import FAULTS, REFACTORS, Case
-from trainkit.selftest.runner import Outcome, run_cases
+from trainkit.selftest.runner import Outcome, repeat, run_cases
 
 
 def run(argv: list[str]) -> int:
@@ -16,7 +16,10 @@ def run(argv: list[str]) -> int:
     parser.add_argument("cases", nargs="*", metavar="CASE", help="names of cases or projects (default: all)")
     parser.add_argument("--hidden", action="store_true", help="plant each fault in the midst of a refactor")
     parser.add_argument("--verbose", "-v", action="store_true", help="a line for each case")
+    parser.add_argument("--repeat", metavar="N", type=int, help="no faults: record the projects N times each")
     options = parser.parse_args(argv)
+    if options.repeat is not None:
+        return _repeat(options.cases, options.repeat)
     cases = _choose(options.cases)
     camouflage = _find_camouflage() if options.hidden else {}
     start = time.monotonic()
@@ -27,6 +30,22 @@ def run(argv: list[str]) -> int:
             print(_describe(outcome))
     print(_summarise(outcomes, time.monotonic() - start))
     return 0 if all(outcome.good for outcome in outcomes) else 1
+
+
+def _repeat(projects: list[str], times: int) -> int:
+    """See that unchanged trainers never raise an alarm."""
+    known = sorted({case.project for case in FAULTS})
+    for name in projects:
+        if name not in known:
+            raise UsageError("unknown-case", f"no project '{name}'{suggest(name, known)}")
+    if times < 1:
+        raise UsageError("usage", f"--repeat {times}: at least 1")
+    alarms = repeat(projects or known, times, progress_printer())
+    for project, said in alarms.items():
+        print(f"{project}: {times} runs, {len(said)} alarms")
+        for text in said:
+            print(f"    {text}")
+    return 1 if any(alarms.values()) else 0
 
 
 def _choose(names: list[str]) -> list[Case]:

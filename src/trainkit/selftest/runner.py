@@ -87,6 +87,35 @@ def run_cases(
                 yield outcome
 
 
+def repeat(projects: Sequence[str], times: int, progress: Callable[[str], None]) -> dict[str, list[str]]:
+    """Record each project over and over, in turn light and in full, and compare with the first time.
+
+    Gives what was said of runs that were not identical, by project.
+
+    Raises:
+        CannotJudgeError: torch, or what a project needs, is not installed.
+    """
+    alarms: dict[str, list[str]] = {project: [] for project in projects}
+    with (
+        tempfile.TemporaryDirectory(prefix=f"trainkit-{os.getpid()}-selftest-") as folder,
+        _start_hosts(Path(folder).resolve(), 1) as (host,),
+    ):
+        for project in projects:
+            tree = host.folder / "baseline"
+            shutil.rmtree(tree, ignore_errors=True)
+            shutil.copytree(_PROJECTS / project, tree, ignore=shutil.ignore_patterns("__pycache__"))
+            first = {level: host.record(tree, project, {"level": level}) for level in ("light", "full")}
+            for number in range(times):
+                level = ("light", "full")[number % 2]
+                progress(f"{project}: {number + 1} of {times}")
+                run = host.record(tree, project, {"level": level})
+                result = judge_runs(first[level], run)
+                if result.status is not Status.IDENTICAL:
+                    alarms[project].append(f"{result.status}: {result.summary}")
+                shutil.rmtree(run.recording.paths[0].parent)
+    return alarms
+
+
 class _Host:
     """A process that forks trainings, and the folders it uses."""
 

@@ -46,7 +46,9 @@ def arm(folder: Path) -> Recorder:
     sys.meta_path.insert(0, _AfterImport(recorder, callbacks))
     for name in [name for name in callbacks if name in sys.modules]:  # imported by the environment before us
         with recorder.never_raising(name):
-            callbacks.pop(name)(sys.modules[name])
+            callback = callbacks.pop(name, None)  # torch may import numpy.random by now
+            if callback:
+                callback(sys.modules[name])
     if options.get("edited"):
         importlib.import_module(f"{__package__}.lines").watch(recorder, folder, options["edited"])
     os.register_at_fork(after_in_child=recorder.disarm)

@@ -96,11 +96,7 @@ def summarise(events: Iterable[Event]) -> Summary:
     Raises:
         CannotJudgeError: it is no trace, or damaged.
     """
-    side = Side(events)
-    event = side.read_step()
-    while event is not None:
-        event = side.read_step()
-    return side.summary
+    return Side(events).read_rest()
 
 
 def compare(expected: Iterable[Event], actual: Iterable[Event]) -> Comparison:
@@ -139,9 +135,8 @@ class _Comparer:
             left, right = self._left.read_step(), self._right.read_step()
         if not self._first:
             self._compare_ends(left, right)
-        for side, event in ((self._left, left), (self._right, right)):
-            while event is not None:
-                event = side.read_step()
+        self._left.read_rest()
+        self._right.read_rest()
         return Comparison(
             first=self._first,
             num_steps=self._common,
@@ -370,7 +365,7 @@ class _Comparer:
             self._conclude(-1, list(self._differ_at_end(left, right)), None, None)
             return
         longer = next((event for event in (left, right) if event and event["event"] == "step"), None)
-        summaries = self._left.summary, self._right.summary
+        summaries = self._left.read_rest(), self._right.read_rest()
         other = right if longer is left else left
         if longer is None or other is None:  # one was cut off: there is nothing to compare any more
             return

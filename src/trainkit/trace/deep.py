@@ -224,9 +224,13 @@ def _list_written(func: Any, args: Any, kwargs: Any) -> list[Any]:
 
 
 def _shares(tensor: Any, args: Any) -> bool:
-    return any(
-        tensor.untyped_storage().data_ptr() == other.untyped_storage().data_ptr() for other in _tensors(args)
-    )
+    """Tell whether a tensor lies in the memory of another; sparse ones have none of their own."""
+    places = [_place(other) for other in _tensors(args)]
+    return _place(tensor) is not None and _place(tensor) in places
+
+
+def _place(tensor: Any) -> int | None:
+    return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else None
 
 
 def _digest_rng(kwargs: Any) -> str:

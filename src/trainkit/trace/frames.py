@@ -16,7 +16,7 @@ def place_of(code: CodeType) -> str:
     """Give the file of `code` relative to the tree, or nothing when it is not the project's."""
     known = _known.get(code)
     if known is None:
-        path = os.path.realpath(code.co_filename)
+        path = "" if code.co_filename.startswith("<") else os.path.realpath(code.co_filename)
         own = path.startswith(_TREE) and not path.startswith(_HERE)
         inner = path[len(_TREE) :] if own else ""
         known = _known[code] = "" if any(mark in inner for mark in _FOREIGN) else inner

@@ -195,7 +195,7 @@ def _find_culprit(deep: DeepTrace, known: set[str], *, ends: str) -> Culprit | N
         unknown = [value for value in read if value not in known and (value in made or value[:2] != "v:")]
         outside = any(value not in made for value in unknown)
         needed.update(unknown)
-        if (not unknown or outside) and not operation.get("view"):
+        if not unknown or outside:
             best = operation, outside
     if best is None:
         return None
@@ -273,9 +273,11 @@ def compare_samples(left: dict[str, Any], right: dict[str, Any], what: str) -> S
     a, b = left.get("values"), right.get("values")
     if left.get("shape") != right.get("shape") or not a or not b:
         return None
-    differing = [(x, y) for x, y in zip(a, b, strict=True) if x != y]
+    # Not a number in the same place of both sides is no difference.
+    differing = [(x, y) for x, y in zip(a, b, strict=True) if x != y and not (x != x and y != y)]
     finite = [(x, y) for x, y in differing if math.isfinite(x) and math.isfinite(y)]
-    scale = max(abs(left.get("max", 0) or 0), abs(right.get("max", 0) or 0), *(abs(x) for x in a + b)) or 1.0
+    largest = (abs(x) for x in [left.get("max") or 0, right.get("max") or 0, *a, *b])
+    scale = max(x for x in largest if not math.isnan(x)) or 1.0
     if differing and not finite:
         return Size(what=what, shape=left["shape"], expected=differing[0][0], actual=differing[0][1],
                     ulps=None, relative=math.inf)  # fmt: skip

@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +141,9 @@ class Recorder:
         try:
             yield
         except Exception as error:
-            self.write({"event": "problem", "where": where, "error": repr(error)[:300]})
             self.disarm()
+            with suppress(Exception):  # the disk may be full: then the trace ends here, without its end
+                self.write({"event": "problem", "where": where, "error": repr(error)[:300]})
         finally:
             self.inside = False
 
@@ -218,9 +219,12 @@ class Recorder:
                 self._end_if_asked()
         self.depth += 1
         if self.deep is not None:
-            self.deep.enter_module(self._known.name_of(module))
+            with self.never_raising("enter_module"):
+                self.deep.enter_module(self._known.name_of(module))
 
-    def _leave_module(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+    def _leave_module(self, module: Any, args: Any, *rest: Any) -> None:
+        # torch gives no keywords when the forward raised.
+        kwargs, output = rest if len(rest) == 2 else ({}, rest[0])
         self.depth = max(0, self.depth - 1)
         if self.light and self.depth:
             return
@@ -365,7 +369,8 @@ class Recorder:
         self._adopt_optimizer_once(optimizer)
         self.in_step += 1
         if self.deep is not None and self.armed:
-            self.deep.see_parameters(list_parameters(optimizer), "gradients")
+            with self.never_raising("before_step"):
+                self.deep.see_parameters(list_parameters(optimizer), "gradients")
 
     @_never_raise
     def _adopt_optimizer_once(self, optimizer: Any) -> None:

@@ -29,6 +29,7 @@ class Summary:
     only_not_finite: bool = True
     complete: bool = False
     stopped: bool = False
+    scheduled: bool = False  # settings of an optimizer change from step to step
     compiled: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -62,6 +63,12 @@ class Side:
                 return self._take(event)
             self._learn(kind, event)
         return None
+
+    def read_rest(self) -> Summary:
+        """Read to the end and give the summary."""
+        while self.read_step() is not None:
+            pass
+        return self.summary
 
     def _learn(self, kind: str, event: Event) -> None:
         if kind == "init":
@@ -122,6 +129,7 @@ class Side:
     def _resolve_hyper(self, event: Event) -> None:
         number = event["optimizer"]
         if "hyper" in event:
+            self.summary.scheduled |= number in self.hyper
             self.hyper[number] = event["hyper"]
         settings, which = self.hyper.get(number, ([""], [0] * len(event["parameters"])))
         event["hyper"] = [settings[index] for index in which]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,8 @@ class Recording:
         """Give the lines of all processes, one after the other."""
         for path in self.paths:
             with path.open(encoding="utf-8") as file:
-                yield from (line.rstrip("\n") for line in file)
+                # A line without its end was being written when the process was killed.
+                yield from (line[:-1] for line in file if line.endswith("\n"))
 
 
 def find_recording(folder: Path) -> Recording:
@@ -146,6 +148,6 @@ def _unpack(path: Path) -> Iterator[str]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             yield from file
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, OSError) as error:
+    except (EOFError, zlib.error, UnicodeDecodeError, OSError) as error:
         what = "is cut off" if isinstance(error, EOFError) else "is no trace file, or damaged"
         raise CannotJudgeError("trace-damaged", f"{path} {what}: {error}; record it again") from error

@@ -86,6 +86,9 @@ def _phase_of_record(comparison: Comparison, location: Location | None) -> str:
     if "closure" in "".join(comparison.modes):  # forward and backward take turns within one step
         hyper = next((item.phase for item in first.differences if item.key == "hyper"), "")
         return hyper or (found if found not in {"init", "schedule"} else "")
+    if first.first.key == "hyper" and first.first.name == "lr":
+        scheduled = comparison.expected.scheduled or comparison.actual.scheduled
+        return "schedule" if scheduled else first.phase
     return first.phase if first.first.key in {"hyper", "steps", "lost parameter", "averages"} else ""
 
 

@@ -20,24 +20,27 @@ def list_edits(baseline: Tree, candidate: Tree) -> tuple[Edited, Edited]:
     with itself.
     """
     folder = baseline.scratch
-    text = git(
-        folder, "diff", "--no-index", "--no-color", "--no-ext-diff", "-U0", "-M30", "-w", "--no-prefix",
-        baseline.top.name, candidate.top.name, good=(0, 1),
-    )  # fmt: skip
+    options = ["--no-index", "--no-color", "--no-ext-diff", "--no-prefix", "-U0", "-M30"]
+    sides = baseline.top.name, candidate.top.name
+    text = git(folder, "-c", "core.quotePath=false", "diff", *options, *sides, good=(0, 1))
+    prefixes = [str(tree.path.relative_to(folder)) + "/" for tree in (baseline, candidate)]
     edited: tuple[Edited, Edited] = ({}, {})
     names = ["", ""]
-    prefixes = [str(tree.path.relative_to(folder)) + "/" for tree in (baseline, candidate)]
-    for line in text.splitlines():
+    lines = iter(text.splitlines())
+    for line in lines:
         if line.startswith(("--- ", "+++ ")):
             side = 0 if line.startswith("---") else 1
             name = line[4:].split("\t")[0].strip('"')
             names[side] = name.removeprefix(prefixes[side]) if name.startswith(prefixes[side]) else ""
         elif match := _HUNK.match(line):
-            for side, (start, count) in enumerate(((match[1], match[2]), (match[3], match[4]))):
-                lines = range(int(start), int(start) + int(count or 1))
-                if names[side].endswith(".py") and len(edited[side].get(names[side], ())) < _MOST_LINES:
-                    edited[side].setdefault(names[side], []).extend(lines)
-    return edited
+            spans = [(int(match[1]), int(match[2] or 1)), (int(match[3]), int(match[4] or 1))]
+            for side, (start, count) in enumerate(spans):
+                known = edited[side].setdefault(names[side], [])
+                if names[side].endswith(".py") and len(known) < _MOST_LINES:
+                    known.extend(range(start, start + count))
+            for _ in range(sum(count for _, count in spans)):  # what they say may look like a header
+                next(lines, "")
+    return tuple({name: found for name, found in side.items() if found} for side in edited)  # type: ignore[return-value]
 
 
 def read_context(tree: Tree, file: str, line: int, around: int = 1) -> list[tuple[int, str]]:

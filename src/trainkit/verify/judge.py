@@ -226,7 +226,8 @@ def judge_vacuous(pair: Pair) -> Verification | None:
         elif summary_of.num_backwards and summary_of.only_not_finite:
             reason = f"computed no numbers: {summary_of.not_finite}, and no finite one"
         elif not summary_of.complete:
-            reason = f"was cut off after {summary_of.num_steps} steps: killed, or left by os._exit"
+            steps = summary_of.num_steps
+            reason = f"was cut off after {steps} steps (killed, or left by os._exit; --steps ends it before)"
         if reason:
             summary = f"the {side} {reason}; that both sides agree means nothing"
             return Verification(status=Status.INCONCLUSIVE, summary=summary, comparison=comparison)

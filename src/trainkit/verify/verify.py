@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from trainkit.errors import CannotJudgeError
 from trainkit.repo.git import default_base
 from trainkit.repo.trees import Tree, open_trees
-from trainkit.trace.locate import Edited
+from trainkit.trace.locate import Edited, Line
 from trainkit.verdict import Status
 from trainkit.verify import cache
 from trainkit.verify.edits import list_edits, read_context
@@ -185,7 +185,7 @@ def _read_excerpts(result: Verification, baseline: Tree, candidate: Tree) -> lis
         (baseline, location.expected_lines, location.expected),
         (candidate, location.actual_lines, location.actual),
     ):
-        places = list(lines[:1])
+        places = _prefer_named(tree, lines, result)[:1]
         if culprit and culprit.line and str(culprit.line) not in map(str, places):
             places.append(replace(culprit.line, why=f"operation {culprit.op}"))
         for place in places:
@@ -193,6 +193,15 @@ def _read_excerpts(result: Verification, baseline: Tree, candidate: Tree) -> lis
             if context:
                 found.append(Excerpt(side=tree.side, place=place, lines=tuple(context)))
     return found
+
+
+def _prefer_named(tree: Tree, lines: Sequence[Line], result: Verification) -> list[Line]:
+    """Of edited lines put those first that speak of the hyper-parameter that differs."""
+    first = result.comparison.first if result.comparison else None
+    name = first.first.name if first and first.first.key == "hyper" else ""
+    texts = [(line, read_context(tree, line.file, line.line, 0)) for line in lines]
+    named = [line for line, context in texts if name and any(name in text for _, text in context)]
+    return [*named, *(line for line in lines if line not in named)]
 
 
 def record(root: Path, options: RunOptions, *, into: Path, progress: Progress = lambda _: None) -> Run:

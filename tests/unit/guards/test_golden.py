@@ -15,7 +15,7 @@ settings = json.loads(pathlib.Path("settings.json").read_text())
 if settings.get("fail"):
     sys.exit("no such file: data.bin")
 if settings.get("random"):
-    settings["losses"][1] = os.urandom(1)[0] + 0.5
+    settings["losses"][1] = int.from_bytes(os.urandom(4), "big") + 0.5
 rng = {"torch": "r"}
 lines = [
     {"event": "trace", "format": 2, "digest": "none", "rank": 0},
@@ -30,7 +30,8 @@ for number, loss in enumerate(settings["losses"], start=1):
         "hyper": [["lr=0.1"], [0]], "parameters": new.ljust(16, "_"), "state": "0" * 16, "buffers": "", "rng": rng,
     })
 lines.append({
-    "event": "end", "steps": len(settings["losses"]), "stopped": False, "values": "v" * 16, "others": "",
+    "event": "end", "steps": len(settings["losses"]), "stopped": False, "others": "",
+    "values": ("start" if settings.get("frozen") else "last").ljust(16, "_"),
     "optimizers": [], "buffers": "", "rng": rng, "compiled": 0,
     "environment": {"probe": "here", "torch": "2", "python": "3"},
 })
@@ -107,6 +108,11 @@ def test_a_divergence_is_named_and_kept_beside_the_golden(project):
     assert finding.actual == "2.0000000000000004 (0x1.0000000000001p+1)"
     assert (project.path / "tests/golden/actual/small.jsonl").exists()
     assert "actual" not in project.git("status", "--porcelain")
+
+
+def test_a_golden_holds_what_was_computed_alone(project):
+    """Facts hold paths and times of whoever made it."""
+    assert "folder" not in (project.path / GOLDEN).read_text()
 
 
 def test_an_update_accepts_what_training_does_now(project):

@@ -49,7 +49,7 @@ def cause_of(script):
     ("changes", "phase", "kind"),
     [
         ({"loaded": [2, "x"], **LOSS}, "data", "data order"),
-        ({"calls": [["t", "x", "out2a"], ["t", "in2b", "out2b"]], **LOSS}, "data", "data order"),
+        ({"calls": [["t", "x", "out2a"], ["t", "in2b", "out2b"]], **LOSS}, "data", "data"),
         ({"calls": [["e", "i", "o"]]}, "eval", "eval"),
         ({"calls": [["e", "i", "o"]], "rng": {"torch": "z"}}, "eval", "eval side effect"),
         ({"calls": [["e", "i", "o"]], "buffers": OTHER}, "eval", "eval side effect"),

@@ -79,11 +79,6 @@ def test_only_python_counts(trees):
     assert edits == ({"b.py": [1]}, {"b.py": [1]})
 
 
-def test_spaces_within_a_line_are_no_edit(trees):
-    """A formatter changes nothing that runs."""
-    assert list_edits(*trees({"a.py": "x = f(1,2)\n"}, {"a.py": "x = f(1, 2)\n"})) == ({}, {})
-
-
 def test_an_indentation_is_an_edit(trees):
     """A line that leaves its loop runs at other times: in Python that is code."""
     before, after = "for x in y:\n    f(x)\n    g()\n", "for x in y:\n    f(x)\ng()\n"

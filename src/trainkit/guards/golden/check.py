@@ -251,6 +251,9 @@ class _Judge:
             evidence = comparisons[0].notes
             notes = (self._find("golden-noted", message, severity=Severity.NOTE, evidence=evidence),)
         for number, comparison in enumerate(comparisons):
+            if not comparison.expected.complete:
+                steps = comparison.expected.num_steps
+                raise CannotJudgeError("trace-cut-off", f"{against} is cut off after {steps} steps")
             if comparison.first:
                 command = f"command {number + 1}, " if len(comparisons) > 1 else ""
                 place = command + comparison.first.describe()
