@@ -1148,7 +1148,7 @@ _CNN_FAULTS = (
                 "        if val_loss < best_loss and epoch == 0:\n",
             ),
         ),
-        phases=("save",),
+        phases=("save", "eval"),
         why="The best model is saved once and never again.",
     ),
     Case(
@@ -1487,7 +1487,7 @@ _RNN_FAULTS = (
                 "range(0, inputs.shape[1] - WINDOW, WINDOW)",
             ),
         ),
-        phases=("forward", "loss"),
+        phases=("data", "forward", "loss"),
         named="forecast, state = model",
         why="Off by one in the bounds of the windows.",
     ),
@@ -1604,7 +1604,7 @@ _RNN_FAULTS = (
                 "    return loss\n",
             ),
         ),
-        phases=("clip",),
+        phases=("clip", "optimizer"),
         why="Clipping moves to where a plain loop would have it, after the step.",
     ),
     Case(
@@ -1617,7 +1617,7 @@ _RNN_FAULTS = (
                 "clip_grad_norm_(model.parameters(), 0.1)",
             ),
         ),
-        phases=("clip",),
+        phases=("clip", "optimizer"),
         why="Two functions of nearly one name.",
     ),
     Case(

@@ -190,8 +190,8 @@ class Inventory:
         self._write({"event": "optimizer", "optimizer": number, "parameters": indices, "facts": rows})
 
     def number_of(self, optimizer: Any) -> int:
-        """Give the number of a known optimizer."""
-        return self.optimizers[id(optimizer)][0]
+        """Give the number of a known optimizer; -1 when the program itself updates."""
+        return -1 if isinstance(optimizer, ByHand) else self.optimizers[id(optimizer)][0]
 
     def describe_optimizer(self, optimizer: Any, *, always: bool = False) -> dict[str, Any]:
         """Give weights, state and settings; settings that are as before only when `always`."""
@@ -215,7 +215,7 @@ class Inventory:
     def list_in_order(self, optimizer: Any) -> list[Any]:
         """Give the parameters in an order that names and groups do not change: by shape and first value."""
         number = self.number_of(optimizer)
-        known = self._ordered.get(number)
+        known = None if number < 0 else self._ordered.get(number)
         if known is None:
             keyed = [(self._first[id(p)], n, p) for n, p in enumerate(list_parameters(optimizer))]
             known = self._ordered[number] = [p for _, _, p in sorted(keyed, key=lambda item: item[:2])]
@@ -223,6 +223,8 @@ class Inventory:
 
     def digest_settings(self, optimizer: Any) -> str:
         """Digest what each parameter, in that order, is updated with."""
+        if isinstance(optimizer, ByHand):
+            return NOTHING
         number, compared = self.number_of(optimizer), read_settings(optimizer)
         known = self._settings.get(number)
         if known is None or known[0] != compared:

@@ -187,6 +187,7 @@ def _find_culprit(deep: DeepTrace, known: set[str], *, ends: str) -> Culprit | N
     made = {value for operation in deep.operations for value in operation["out"]}
     made |= {"v:" + operation["value"] for operation in deep.operations if "value" in operation}
     best: tuple[Event, bool] | None = None
+    view: tuple[Event, bool] | None = None  # another part of a tensor, if nothing computes otherwise
     for operation in reversed(deep.operations):
         results = [*operation["out"], *(["v:" + operation["value"]] if "value" in operation else [])]
         if not needed.intersection(results):
@@ -195,8 +196,11 @@ def _find_culprit(deep: DeepTrace, known: set[str], *, ends: str) -> Culprit | N
         unknown = [value for value in read if value not in known and (value in made or value[:2] != "v:")]
         outside = any(value not in made for value in unknown)
         needed.update(unknown)
-        if not unknown or outside:
+        if (not unknown or outside) and operation.get("view"):
+            view = operation, outside
+        elif not unknown or outside:
             best = operation, outside
+    best = best or view
     if best is None:
         return None
     return _make_culprit(*best)
@@ -232,7 +236,7 @@ def _list_edited_lines(deep: DeepTrace, culprit: Culprit | None, edited: Edited)
     for file, line, _first, last, number, _last_number, phase in rows:
         why = "ran last before it" if number >= 0 else f"ran in step {last + 1}"
         found.setdefault((file, line), Line(file, line, "", why, phase))
-    return list(found.values())[:6]
+    return list(found.values())[:40]
 
 
 def _measure(

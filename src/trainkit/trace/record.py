@@ -326,11 +326,18 @@ class Recorder:
             self._loss.append(tensor.item().hex() if _is_number(tensor) else digest_tensor(tensor))
         if self.deep is not None:
             self.deep.see_loss(tensors)
-        if not self._known.optimizers and (self._manual is None or not self._manual[0]):
+        if not self._known.optimizers and (self._manual is None or self._has_new_parameters()):
+            if self._manual is not None:
+                self._see_manual_update()
             held = [parameter for _, parameter in self._known.parameters.values()]
             parameters = [parameter for parameter in held if parameter.requires_grad]
             parameters = parameters or self._known.adopt_leaves(tensors)
             self._manual = (parameters, [digest_quick(parameter) for parameter in parameters], [])
+
+    def _has_new_parameters(self) -> bool:
+        assert self._manual is not None
+        held = [parameter for _, parameter in self._known.parameters.values()]
+        return len(self._manual[0]) != len([item for item in held if item.requires_grad])
 
     def _recognise_training(self, tensors: Any) -> None:
         """A forward in evaluation mode that a backward goes through was training: `eval` was never left."""
@@ -363,7 +370,10 @@ class Recorder:
         now = [digest_quick(parameter) for parameter in parameters]
         if now != before:
             self._manual = parameters, now, []
-            self._write_step(ByHand(parameters), gradients)
+            if self.light:
+                self._write_light_step(ByHand(parameters), gradients)
+            else:
+                self._write_step(ByHand(parameters), gradients)
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:  # noqa: ARG002
         self._adopt_optimizer_once(optimizer)
@@ -398,13 +408,18 @@ class Recorder:
             self._known.adopt_bystanders(self._torch.nn.Module)
             self._write_surroundings()
 
-    def _write_light_step(self, optimizer: Any) -> None:
-        """Write one digest for all gradients, one for all weights and so on; the end is told in full."""
+    def _write_light_step(self, optimizer: Any, gradients: list[str] | None = None) -> None:
+        """Write one digest for all gradients, one for all weights and so on; the end is told in full.
+
+        `gradients` are given by programs that update by hand and have dropped them by now.
+        """
         self._begin_step()
         parameters = self._known.list_in_order(optimizer)
-        states = [optimizer.state.get(parameter) for parameter in parameters]
+        states = [] if gradients else [optimizer.state.get(parameter) for parameter in parameters]
         pieces = {
-            "gradients": digest_pieces([parameter.grad for parameter in parameters]),
+            "gradients": chain_digests(*sorted(gradients))
+            if gradients
+            else digest_pieces([parameter.grad for parameter in parameters]),
             "parameters": digest_pieces(parameters),
             "state": digest_pieces(
                 [leaf for state in states if state for leaf in state.values() if hasattr(leaf, "nbytes")]

@@ -47,11 +47,23 @@ def classify(comparison: Comparison, location: Location | None) -> Cause:
 def _find_phase(comparison: Comparison, location: Location | None) -> str:
     """The deep pass knows better than the order of what a step holds, once it has found an operation."""
     assert comparison.first is not None
+    closure = "closure" in "".join(comparison.modes)
     return (
-        _phase_of_data(comparison.first, location)
+        (_phase_in_closure(comparison.first, location) if closure else "")
+        or _phase_of_data(comparison.first, location)
         or _phase_of_record(comparison, location)
         or _phase_of_operations(comparison.first, location)
     )
+
+
+def _phase_in_closure(first: Divergence, location: Location | None) -> str:
+    """Forward and backward take turns within one step: settings, else the operation, else a result."""
+    if first.phase in {"init", "save", "eval"} or (location and location.draws_elsewhere()):
+        return ""
+    hyper = next((item.phase for item in first.differences if item.key == "hyper"), "")
+    found = location.phase if location else ""
+    hard = next((item.phase for item in first.differences if item.hard), first.phase)
+    return hyper or (hard if found in {"", "init", "schedule"} else found)
 
 
 def _phase_of_data(first: Divergence, location: Location | None) -> str:
@@ -74,7 +86,6 @@ def _phase_of_record(comparison: Comparison, location: Location | None) -> str:
     first = comparison.first
     assert first is not None
     keys = {difference.key for difference in first.differences}
-    found = location.phase if location else ""
     moved = first.first.key == "calls" and _same_total(first)  # a model changed between train and eval
     if first.phase in {"init", "save", "eval"} and not moved:
         return first.phase
@@ -83,9 +94,6 @@ def _phase_of_record(comparison: Comparison, location: Location | None) -> str:
         return "save"
     if draws and not keys & {"batch", "loaded"}:
         return "rng"
-    if "closure" in "".join(comparison.modes):  # forward and backward take turns within one step
-        hyper = next((item.phase for item in first.differences if item.key == "hyper"), "")
-        return hyper or (found if found not in {"init", "schedule"} else "")
     if first.first.key == "hyper" and first.first.name == "lr":
         scheduled = comparison.expected.scheduled or comparison.actual.scheduled
         return "schedule" if scheduled else first.phase
@@ -101,6 +109,8 @@ def _phase_of_operations(first: Divergence, location: Location | None) -> str:
         return "backward" if outside else "clip"
     if found in {"", "init", "eval", "data", "schedule"}:
         return first.phase
+    if found == "clip":  # equal gradients: the program updates by hand
+        return "optimizer"
     if hard == "loss" and found not in {"forward", "loss"}:  # what follows from the loss
         return "loss"
     return found

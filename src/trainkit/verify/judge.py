@@ -196,7 +196,7 @@ def _judge_broken(expected: Run, actual: Run) -> Verification | None:
             pair = compare_recordings(expected.recording, actual.recording)
             comparison, which = pair.comparison, pair.which
             before = f"until then {comparison.num_steps} steps were bitwise identical"
-            if comparison.first:
+            if comparison.first and not _is_cut(comparison, run is expected):
                 before = f"before that it diverged at {comparison.first.describe()}"
         except CannotJudgeError as error:
             before = str(error)
@@ -205,6 +205,15 @@ def _judge_broken(expected: Run, actual: Run) -> Verification | None:
     return Verification(
         status=Status.ERROR, summary=summary, evidence=run.evidence, comparison=comparison, process=which
     )
+
+
+def _is_cut(comparison: Comparison, baseline_broke: bool) -> bool:
+    """Tell whether what differs is only what the broken side did not come to any more."""
+    first = comparison.first
+    assert first is not None
+    broken = comparison.expected if baseline_broke else comparison.actual
+    last = first.step < 0 or first.step >= broken.num_steps
+    return last and first.first.key in {"calls", "evaluated", "saved", "steps"}
 
 
 def judge_vacuous(pair: Pair) -> Verification | None:
@@ -262,8 +271,8 @@ def _zoom(
     worker_lines = [_read_worker_lines(run.recording) for run in runs]
     location = replace(
         location,
-        expected_lines=(*location.expected_lines, *worker_lines[0])[:6],
-        actual_lines=(*location.actual_lines, *worker_lines[1])[:6],
+        expected_lines=(*location.expected_lines, *worker_lines[0]),
+        actual_lines=(*location.actual_lines, *worker_lines[1]),
     )
     if comparison.expected.compiled or comparison.actual.compiled:
         agree = all(item.step for item in deep) and _same_step(deep[0].step, deep[1].step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -196,12 +197,26 @@ def _read_excerpts(result: Verification, baseline: Tree, candidate: Tree) -> lis
 
 
 def _prefer_named(tree: Tree, lines: Sequence[Line], result: Verification) -> list[Line]:
-    """Of edited lines put those first that speak of the hyper-parameter that differs."""
-    first = result.comparison.first if result.comparison else None
-    name = first.first.name if first and first.first.key == "hyper" else ""
-    texts = [(line, read_context(tree, line.file, line.line, 0)) for line in lines]
-    named = [line for line, context in texts if name and any(name in text for _, text in context)]
+    """Of edited lines put those first that speak of the setting that differs, or hold its value."""
+    words = _list_changed_words(result, 0 if tree.side == "baseline" else 1)
+    texts = [" ".join(text for _, text in read_context(tree, line.file, line.line, 0)) for line in lines]
+    tokens = [set(re.findall(r"[A-Za-z_]+|[0-9][0-9.e-]*", text)) for text in texts]
+    named = [line for line, found in zip(lines, tokens, strict=True) if words & found]
     return [*named, *(line for line in lines if line not in named)]
+
+
+def _list_changed_words(result: Verification, side: int) -> set[str]:
+    """Give the name of the hyper-parameter that differs, or the values of changed module settings."""
+    comparison = result.comparison
+    if comparison is None or comparison.first is None:
+        return set()
+    if comparison.first.first.key == "hyper":
+        return {comparison.first.first.name}
+    changes = [
+        fact.partition(": ")[2].partition(": ")[2] for fact in comparison.facts if fact.startswith("modules:")
+    ]
+    values = [change.split(" -> ")[side] for change in changes if change.count(" -> ") == 1]
+    return {part.partition("=")[2] for value in values for part in value.split("; ") if "=" in part}
 
 
 def record(root: Path, options: RunOptions, *, into: Path, progress: Progress = lambda _: None) -> Run:

@@ -355,7 +355,9 @@ VACUOUS = {
     "took no optimizer step": lambda script: script.steps.clear(),
     "trained nothing: no step changed a parameter": make_untrained,
     "computed no numbers: loss nan at step 1, and no finite one": make_nan,
-    "was cut off after 3 steps (killed, or left by os._exit; --steps ends it before)": lambda script: setattr(script, "end", None),
+    "was cut off after 3 steps (killed, or left by os._exit; --steps ends it before)": lambda script: setattr(
+        script, "end", None
+    ),
 }
 
 
