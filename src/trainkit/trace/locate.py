@@ -154,8 +154,9 @@ def locate(
     or `reads`, numbers that the program takes out of tensors.
     """
     known = _list_values(expected), _list_values(actual)
-    left = _find_culprit(expected, known[1], ends=ends)
-    right = _find_culprit(actual, known[0], ends=ends)
+    found = _find_culprits(expected, known[1], ends=ends), _find_culprits(actual, known[0], ends=ends)
+    computing = 0 if found[0][0] or found[1][0] else 1
+    left, right = found[0][computing], found[1][computing]
     return Location(
         expected=left,
         actual=right,
@@ -175,8 +176,11 @@ def _list_values(deep: DeepTrace) -> set[str]:
     return found
 
 
-def _find_culprit(deep: DeepTrace, known: set[str], *, ends: str) -> Culprit | None:
-    """Walk back from what differs; the earliest operation whose inputs the other side has is the culprit."""
+def _find_culprits(deep: DeepTrace, known: set[str], *, ends: str) -> tuple[Culprit | None, Culprit | None]:
+    """Walk back from what differs; the earliest operation whose inputs the other side has is the culprit.
+
+    Gives one that computes, and one that takes a view: another part of a tensor, if nothing computes otherwise.
+    """
     needed = {event["out"] for event in deep.seen if event["what"] != "output"} - known
     if ends == "reads":
         needed = {"v:" + operation["value"] for operation in deep.operations if "value" in operation} - known
@@ -187,7 +191,7 @@ def _find_culprit(deep: DeepTrace, known: set[str], *, ends: str) -> Culprit | N
     made = {value for operation in deep.operations for value in operation["out"]}
     made |= {"v:" + operation["value"] for operation in deep.operations if "value" in operation}
     best: tuple[Event, bool] | None = None
-    view: tuple[Event, bool] | None = None  # another part of a tensor, if nothing computes otherwise
+    view: tuple[Event, bool] | None = None
     for operation in reversed(deep.operations):
         results = [*operation["out"], *(["v:" + operation["value"]] if "value" in operation else [])]
         if not needed.intersection(results):
@@ -200,10 +204,7 @@ def _find_culprit(deep: DeepTrace, known: set[str], *, ends: str) -> Culprit | N
             view = operation, outside
         elif not unknown or outside:
             best = operation, outside
-    best = best or view
-    if best is None:
-        return None
-    return _make_culprit(*best)
+    return tuple(_make_culprit(*found) if found else None for found in (best, view))  # type: ignore[return-value]
 
 
 def _make_culprit(operation: Event, outside: bool) -> Culprit:
@@ -247,14 +248,36 @@ def _measure(
         size = compare_samples(left.sample, right.sample, f"output of {left.op}")
         if size and size.relative > 0:
             return size
-    for kinds in (("output",), ("loss",), ("gradients",), ("parameters", "watched")):
-        pairs = [[event for event in deep.seen if event["what"] in kinds] for deep in (expected, actual)]
+    for kinds in (("output",), ("loss",), ("gradients",), ("operations",), ("parameters", "watched")):
+        if kinds == ("operations",):
+            start = left.number if left else 0, right.number if right else 0
+            pairs = [
+                _list_computed(deep, begin) for deep, begin in zip((expected, actual), start, strict=True)
+            ]
+        else:
+            pairs = [[event for event in deep.seen if event["what"] in kinds] for deep in (expected, actual)]
         for a, b in _pair_up(*pairs):
             if a["out"] != b["out"]:
                 size = compare_samples(a["sample"], b["sample"], f"{a['what']} {a['name']}".strip())
                 if size and size.relative > 0:
                     return size
     return None
+
+
+def _list_computed(deep: DeepTrace, start: int) -> list[Event]:
+    """Give the operations from `start` on as things seen: new weights differ by little whatever was done."""
+    return [
+        {
+            "what": "output of",
+            "name": operation["op"],
+            "out": operation["out"][0],
+            "sample": operation["sample"],
+        }
+        for operation in deep.operations
+        if operation["n"] >= start
+        and operation.get("sample", {}).get("values")
+        and operation["op"] not in _MOVES
+    ]
 
 
 def _pair_up(left: list[Event], right: list[Event]) -> list[tuple[Event, Event]]:

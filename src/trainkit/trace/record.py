@@ -360,6 +360,8 @@ class Recorder:
         assert self._manual is not None
         parameters, digests, _ = self._manual
         self._manual = parameters, digests, [digest_gradient(parameter) for parameter in parameters]
+        if self.deep is not None:
+            self.deep.see_parameters(parameters, "gradients")
 
     def _see_manual_update(self) -> None:
         """Write a step when, since the last backward, weights have changed and no optimizer exists."""
