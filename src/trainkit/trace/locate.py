@@ -179,7 +179,7 @@ def _list_values(deep: DeepTrace) -> set[str]:
 def _find_culprits(deep: DeepTrace, known: set[str], *, ends: str) -> tuple[Culprit | None, Culprit | None]:
     """Walk back from what differs; the earliest operation whose inputs the other side has is the culprit.
 
-    Gives one that computes, and one that takes a view: another part of a tensor, if nothing computes otherwise.
+    Gives one that computes, and one that takes a view, for when nothing computes otherwise.
     """
     needed = {event["out"] for event in deep.seen if event["what"] != "output"} - known
     if ends == "reads":
@@ -275,6 +275,7 @@ def _list_computed(deep: DeepTrace, start: int) -> list[Event]:
         }
         for operation in deep.operations
         if operation["n"] >= start
+        and operation["out"]
         and operation.get("sample", {}).get("values")
         and operation["op"] not in _MOVES
     ]
