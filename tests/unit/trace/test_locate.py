@@ -276,12 +276,12 @@ def test_edited_lines_on_the_stack_come_first_then_those_that_ran_last():
 
 
 def test_without_a_culprit_the_lines_that_ran_are_told():
-    """A side that lacks the operation has its edited lines, the latest first; six at most."""
+    """A side that lacks the operation has its edited lines, the latest first."""
     rows = [["a.py", line, 0, 1, line, line, "data"] for line in range(9)]
 
     location = locate(make(), make(lines=rows), edited=({}, {"a.py": list(range(9))}))
 
-    assert [line.line for line in location.actual_lines] == [8, 7, 6, 5, 4, 3]
+    assert [line.line for line in location.actual_lines] == [8, 7, 6, 5, 4, 3, 2, 1, 0]
 
 
 def test_lines_of_workers_say_so():

@@ -151,10 +151,10 @@ def test_gradients_that_differ_before_the_optimizer_ran_are_clipped_otherwise(ca
 def test_the_earlier_operation_tells_the_phase(cause_of):
     """Until there both sides did the same."""
     location = make_location(
-        culprit("mul", number=9, phase="optimizer"), culprit("add", number=3, phase="clip")
+        culprit("mul", number=9, phase="optimizer"), culprit("add", number=3, phase="backward")
     )
 
-    assert cause_of(WEIGHTS, location).phase == "clip"
+    assert cause_of({"gradients": OTHER * 2, **WEIGHTS}, location).phase == "backward"
 
 
 def test_a_draw_from_another_state_is_consumption(cause_of):
