@@ -101,7 +101,12 @@ BAD_INPUTS = [
         r"settings-range: .* steps = -1: must be at least 0",
     ),
     (["verify", "--env", "A", "--", "python"], None, 2, r"settings-range: .* env: 'A' is not NAME=VALUE"),
-    (["verify", "--hash-seed", "x", "--", "python"], None, 2, r"hash_seed = 'x': a number, or random"),
+    (
+        ["verify", "--hash-seed", "x", "--", "python"],
+        None,
+        2,
+        r"settings-range: .* hash_seed = 'x': a number, or random",
+    ),
     (["verify", "--share", "data", "--", "python"], None, 2, r"share-missing: --share data: there is no "),
     (
         ["verify", "--overlay", "p", "--base", "HEAD", "--", "python"],
@@ -336,7 +341,7 @@ def test_an_interrupted_gate_leaves_nothing(tiny, number, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not list(scratch.glob("trainkit-*/copy-*/trace-0")):  # the first training has begun
+    while not list(scratch.glob("trainkit-*/work/trace-0")):  # the first training has begun
         time.sleep(0.02)
         assert process.poll() is None
     time.sleep(1.0)

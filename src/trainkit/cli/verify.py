@@ -138,7 +138,10 @@ def _bisect(words: list[str]) -> int:
 
 
 def _make_parser(name: str) -> Parser:
-    parser = Parser(name, _ABOUT[name], usage=f"trainkit {name} [options] -- COMMAND ...")
+    return Parser(name, _ABOUT[name], usage=f"trainkit {name} [options] -- COMMAND ...")
+
+
+def _add_run_options(parser: Parser) -> None:
     add = parser.add_argument
     add(
         "--share",
@@ -173,11 +176,11 @@ def _make_parser(name: str) -> Parser:
         help="kernels that compute alike on all x86-64 processors (1.7 to 3 times slower)",
     )
     add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    return parser
 
 
 def _parse_run(parser: Parser, words: list[str]) -> tuple[argparse.Namespace, RunOptions]:
     """Split at `--`: what is before is ours, what follows is the command."""
+    _add_run_options(parser)
     if "--" not in words:
         if not {"-h", "--help"} & set(words):
             raise UsageError(

@@ -223,9 +223,10 @@ class Recorder:
                 self.deep.enter_module(self._known.name_of(module))
 
     def _leave_module(self, module: Any, args: Any, *rest: Any) -> None:
-        # torch gives no keywords when the forward raised.
-        kwargs, output = rest if len(rest) == 2 else ({}, rest[0])
         self.depth = max(0, self.depth - 1)
+        if len(rest) != 2:  # torch gives no keywords when the forward raised: there is nothing to see
+            return
+        kwargs, output = rest
         if self.light and self.depth:
             return
         if self.in_backward or not self.may_record():  # activation checkpointing computes once more
