@@ -8,18 +8,29 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from trainkit.cli import main
 
 RUN = ("--", "python", "train.py", "--epochs", "2", "--checkpoint", "out.pt")
 
 
 @pytest.fixture
-def project(tiny, tmp_path, uncovered):
-    """The tiny project, and `verify` on it with a cache of its own."""
-    variables = uncovered | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    tiny_run = lambda *words, **more: tiny.trainkit(*words, **(variables | more))  # noqa: E731
-    return tiny, tiny_run
+def project(tiny, tmp_path, uncovered, monkeypatch, capsys):
+    """The tiny project, and the command line on it, in this process so that coverage sees it."""
+    for name, value in {**uncovered, "XDG_CACHE_HOME": str(tmp_path / "cache"), "COLUMNS": "200"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tiny.path)
+
+    def run(*words):
+        capsys.readouterr()
+        status = main(list(words))
+        said = capsys.readouterr()
+        return SimpleNamespace(returncode=status, stdout=said.out, stderr=said.err)
+
+    return tiny, run
 
 
 def test_a_refactor_is_identical_and_a_fault_is_named_with_its_line(project):
@@ -38,7 +49,7 @@ def test_a_refactor_is_identical_and_a_fault_is_named_with_its_line(project):
     assert same.returncode == 0, same.stdout + same.stderr
     assert "identical: bitwise identical over 8 steps, 2 evaluation passes, 2 saves" in same.stdout
     assert other.returncode == 1, other.stdout + other.stderr
-    assert "diverged: diverged at step 1, forward: what the model computed" in other.stdout
+    assert "diverged: at step 1, forward: what the model computed" in other.stdout
     assert "p=0.1 -> p=0.2" in other.stdout
     assert "bernoulli_(float32[8,16], 0.9)" in other.stdout.replace("float32[8,8]", "float32[8,16]")
     assert ">   " in other.stdout and "nn.Dropout(0.2)" in other.stdout
@@ -104,7 +115,7 @@ def test_bisect_finds_the_commit(project):
     tiny.write("NOTES.md", "b")
     tiny.commit("more notes")
 
-    found = run("bisect", "--good", "HEAD~3", "--steps", "2", *RUN, timeout_s=600)
+    found = run("bisect", "--good", "HEAD~3", "--steps", "2", *RUN)
 
     assert found.returncode == 1, found.stdout + found.stderr
     assert "first commit that computes other bits:" in found.stdout
@@ -217,3 +228,17 @@ def _commands_of_all_processes() -> str:
         except OSError:
             continue
     return "\n".join(found)
+
+
+def test_the_self_test_judges_faults_and_refactors(project):
+    """Two faults, one of them hidden in a refactor, and a refactor; and a trainer that repeats."""
+    _, run = project
+    plain = run("selftest", "-v", "gradients-kept", "job-as-a-class")
+    hidden = run("selftest", "--hidden", "momentum-constant-changed")
+    repeated = run("selftest", "--repeat", "2", "manual")
+
+    assert plain.returncode == 0, plain.stdout
+    assert "1 faults: 1 seen, 1 in the right phase, 1 with the right line or name" in plain.stdout
+    assert "1 refactors: 0 false alarms" in plain.stdout
+    assert hidden.returncode == 0, hidden.stdout
+    assert repeated.stdout == "manual: 2 runs, 0 alarms\n"

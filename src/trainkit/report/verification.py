@@ -20,7 +20,7 @@ def render_verification(result: Verification, *, width: int = 100, color: bool =
     """Give the whole report."""
     lines = [*_render_head(result), ""]
     status = f"\033[{COLORS.get(result.status, '33')}m{result.status}\033[0m" if color else str(result.status)
-    wrapped = textwrap.wrap(result.summary, width, initial_indent=" " * (len(result.status) + 2),
+    wrapped = textwrap.wrap(result.summary.removeprefix("diverged "), width, initial_indent=" " * (len(result.status) + 2),
                             subsequent_indent="  ", break_on_hyphens=False)  # fmt: skip
     lines += [f"{status}: {wrapped[0].lstrip()}", *wrapped[1:]] if wrapped else [status]
     if result.status is Status.DIVERGED or result.status is Status.UNSTABLE:
