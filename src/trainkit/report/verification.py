@@ -20,7 +20,8 @@ def render_verification(result: Verification, *, width: int = 100, color: bool =
     """Give the whole report."""
     lines = [*_render_head(result), ""]
     status = f"\033[{COLORS.get(result.status, '33')}m{result.status}\033[0m" if color else str(result.status)
-    wrapped = textwrap.wrap(result.summary.removeprefix("diverged "), width, initial_indent=" " * (len(result.status) + 2),
+    said = result.summary.removeprefix("diverged ")  # the status says it
+    wrapped = textwrap.wrap(said, width, initial_indent=" " * (len(result.status) + 2),
                             subsequent_indent="  ", break_on_hyphens=False)  # fmt: skip
     lines += [f"{status}: {wrapped[0].lstrip()}", *wrapped[1:]] if wrapped else [status]
     if result.status is Status.DIVERGED or result.status is Status.UNSTABLE:

@@ -315,6 +315,8 @@ class Recorder:
 
     def _enter_backward(self, tensors: Any = (), *_: Any, **__: Any) -> None:
         self._see_loss(tensors)
+        if self._manual is not None and not self.inside:
+            self._end_if_asked()
         self.in_backward += 1
 
     @_never_raise

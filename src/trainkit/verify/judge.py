@@ -230,10 +230,10 @@ def judge_vacuous(pair: Pair) -> Verification | None:
         reason = ""
         if not summary_of.num_steps:
             reason = "took no optimizer step"
-        elif not summary_of.trained:
-            reason = "trained nothing: no step changed a parameter"
         elif summary_of.num_backwards and summary_of.only_not_finite:
             reason = f"computed no numbers: {summary_of.not_finite}, and no finite one"
+        elif not summary_of.trained:
+            reason = "trained nothing: no step changed a parameter"
         elif not summary_of.complete:
             steps = summary_of.num_steps
             reason = f"was cut off after {steps} steps (killed, or left by os._exit; --steps ends it before)"
