@@ -1661,7 +1661,7 @@ _RNN_FAULTS = (
                 "",
             ),
         ),
-        phases=("save",),
+        phases=("save", "eval"),
         named="best_state",
         why="The state dict is a view: what is saved is the last model.",
     ),
@@ -1883,7 +1883,7 @@ _LIT_FAULTS = (
                 "        if batch_idx % 5 == 0:\n",
             ),
         ),
-        phases=("rng",),
+        phases=("rng", "forward"),
         why="A second forward for the log draws dropout masks.",
     ),
     Case(

@@ -63,6 +63,8 @@ def _phase_in_closure(first: Divergence, location: Location | None) -> str:
     hyper = next((item.phase for item in first.differences if item.key == "hyper"), "")
     found = location.phase if location else ""
     hard = next((item.phase for item in first.differences if item.hard), first.phase)
+    if found == "optimizer" and any(item.key == "gradients" for item in first.differences):
+        found = "clip"  # a trainer clips within the step, too
     return hyper or (hard if found in {"", "init", "schedule"} else found)
 
 
