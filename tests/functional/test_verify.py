@@ -196,7 +196,7 @@ def test_a_test_verifies_a_function_against_a_revision(project):
     )
 
     assert "1 failed" in done.stdout, done.stdout + done.stderr
-    assert "diverged at step 1, forward" in done.stdout
+    assert "diverged: at step 1, forward" in done.stdout
 
 
 @pytest.mark.parametrize(
