@@ -34,11 +34,6 @@ def list_parameters(optimizer: Any) -> list[Any]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def list_tensors(value: Any) -> list[Any]:
-    """Give the tensors in nested values."""
-    return [leaf for leaf in iterate_leaves(value) if hasattr(leaf, "untyped_storage")]
-
-
 def list_leaves(tensors: Any) -> list[Any]:
     """Find the tensors that a backward from `tensors` gives gradients, in the order of the graph."""
     seen: set[Any] = set()

@@ -17,6 +17,7 @@ from trainkit.trace.digest import (
     digest_bytes,
     digest_content,
     digest_leaf,
+    digest_pieces,
     digest_quick,
     digest_sample,
     digest_tensor,
@@ -289,6 +290,24 @@ def test_a_sample_sees_pieces_of_a_large_tensor():
 
     assert digest_sample(large) == before[0]
     assert digest_sample(small) != before[1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([0, 1, 5, 100, 255, 256, 257, 3000]), min_size=1, max_size=6), st.randoms())
+def test_pieces_see_the_ends_of_each_tensor(sizes, random):
+    """Of a small one every byte; what is not contiguous, or not there, counts too."""
+    tensors = [make_large(size) for size in sizes]
+    before = digest_pieces(tensors)
+    assert digest_pieces([tensor.clone() for tensor in tensors]) == before
+    chosen = random.choice(tensors)
+    if len(chosen):
+        index = random.randrange(len(chosen)) if len(chosen) <= 256 else random.choice([0, 127, -1, -64])
+        chosen[index] += 1
+        assert digest_pieces(tensors) != before
+        chosen[index] -= 1
+    assert digest_pieces(tensors) == before
+    assert digest_pieces([*tensors, None]) != before
+    assert digest_pieces([*tensors, torch.eye(2).t(), torch.eye(2).to_sparse()]) != before
 
 
 # -- nested values
