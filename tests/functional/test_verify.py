@@ -40,7 +40,6 @@ def test_a_refactor_is_identical_and_a_fault_is_named_with_its_line(project):
     tiny.edit("train.py", "net = Net()", "model = Net()")
     text = (tiny.path / "train.py").read_text()
     tiny.write("train.py", text.replace("net.", "model.").replace("net(", "model("))
-    tiny.edit("train.py", '"model": model', '"net": model') if '"model": model' in text else None
     same = run("verify", "--base", "HEAD", *RUN)
     tiny.edit("src/tiny/model.py", "nn.Dropout(0.1)", "nn.Dropout(0.2)")
     tiny.write("notes.txt", "untracked")
@@ -51,11 +50,9 @@ def test_a_refactor_is_identical_and_a_fault_is_named_with_its_line(project):
     assert other.returncode == 1, other.stdout + other.stderr
     assert "diverged: at step 1, forward: what the model computed" in other.stdout
     assert "p=0.1 -> p=0.2" in other.stdout
-    assert "bernoulli_(float32[8,16], 0.9)" in other.stdout.replace("float32[8,8]", "float32[8,16]")
     assert ">   " in other.stdout and "nn.Dropout(0.2)" in other.stdout
     verdict = json.loads((tiny.path / "verdict.json").read_text())
     assert (verdict["status"], verdict["cause"]["phase"]) == ("diverged", "forward")
-    assert {"refs", "worktrees", "index"} <= before.keys()
     assert tiny.state()["worktrees"] == before["worktrees"]
     assert not (tiny.path / "out.pt").exists()
 

@@ -448,16 +448,15 @@ class _Comparer:
 
     def _list_facts(self) -> Iterator[str]:
         left, right = self._left.facts, self._right.facts
-        for key in left.keys() | right.keys() if len(left) + len(right) < 5000 else ():
-            before, now = left.get(key), right.get(key)
-            if before != now and before is not None and now is not None:
+        for key, before in left.items():
+            now = right.get(key)
+            if now is not None and before != now:
                 yield f"{key}: {' -> '.join(only_changed(before, now))}"
-        for key in left.keys() - right.keys():
-            if not key.startswith("settings"):
-                yield f"{key}: {left[key]} -> (gone)"
-        for key in right.keys() - left.keys():
-            if not key.startswith("settings"):
-                yield f"{key}: (new) -> {right[key]}"
+            elif now is None and not key.startswith("settings"):
+                yield f"{key}: {before} -> (gone)"
+        for key, now in right.items():
+            if key not in left and not key.startswith("settings"):
+                yield f"{key}: (new) -> {now}"
 
     def _list_drift(self) -> Iterator[tuple[int, str, str]]:
         if self._first is None:

@@ -11,6 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 _MOST_ROWS = 600
+_SECRETS = (
+    "access_token",
+    "auth_token",
+    "hf_token",
+    "secret",
+    "password",
+    "api_key",
+    "apikey",
+    "credential",
+)  # a trace is passed on
 _PLAIN = (int, float, str, bool, type(None))
 Rows = dict[str, str]
 
@@ -99,6 +109,8 @@ def count_compiled() -> int:
 
 def flatten(value: Any, name: str, depth: int = 4) -> Rows:
     """Give the plain values in dictionaries, dataclasses and namespaces as dotted names."""
+    if any(word in name.lower() for word in _SECRETS):
+        return {}
     if _is_plain(value):
         return {name: _shorten(value)}
     if depth == 0:

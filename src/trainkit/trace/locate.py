@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -325,8 +325,3 @@ def _count_ulps(x: float, y: float, dtype: str) -> int | None:
         return None
     unit = 2.0 ** math.floor(math.log2(largest)) * epsilon
     return round(abs(x - y) / unit)
-
-
-def list_worker_lines(texts: Sequence[tuple[str, int]]) -> list[Line]:
-    """Give edited lines that ran in the workers of a loader."""
-    return [Line(file, line, "", "ran in a worker of the loader") for file, line in texts]

@@ -23,7 +23,6 @@ class Summary:
     num_evaluations: int = 0
     num_saved: int = 0
     num_resumed: int = 0
-    num_parameters: int = 0
     trained: bool = False  # a step changed a parameter
     not_finite: str = ""  # the first loss that is no number, with its step
     only_not_finite: bool = True
@@ -80,7 +79,6 @@ class Side:
             if "others" in event:  # a copy of the model, which training does not run
                 self.copied.update(range(len(self.buffers), len(self.buffers) + len(event["buffers"])))
             self.buffers += [Tensor(*row) for row in event["buffers"]]
-            self.summary.num_parameters = len(self.parameters)
         elif kind == "optimizer":
             self.optimizers[event["optimizer"]] = event["parameters"]
             rows = {f"optimizer {event['optimizer']} {key}": value for key, value in event["facts"].items()}

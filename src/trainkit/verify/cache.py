@@ -21,7 +21,7 @@ from typing import Any
 from trainkit import trace
 from trainkit.repo.git import git
 from trainkit.repo.trees import Tree
-from trainkit.trace.store import Recording, find_recording
+from trainkit.trace.store import find_recording
 from trainkit.verify.options import RunOptions
 from trainkit.verify.run import Run
 
@@ -112,8 +112,3 @@ def keep(key: str, run: Run) -> None:
 def forget(key: str) -> None:
     """Drop a kept run, for instance because the baseline does not repeat it."""
     shutil.rmtree(_folder() / key, ignore_errors=True)
-
-
-def kept(recording: Recording) -> bool:
-    """Tell whether a recording lies in the cache."""
-    return any(path.is_relative_to(_folder()) for path in recording.paths)

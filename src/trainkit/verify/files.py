@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainkit.trace.differ import show_loss
 from trainkit.trace.store import Event, read_trace
-from trainkit.verify.judge import compare_processes, conclude, judge_vacuous
+from trainkit.verify.judge import compare_processes, conclude, judge_environments, judge_vacuous
 from trainkit.verify.result import Verification
 
 
@@ -26,7 +26,7 @@ def compare_files(expected: Path, actual: Path) -> Verification:
         if commands[0] != commands[1]
         else ()
     )
-    return judge_vacuous(pair) or conclude(pair, notes=notes)
+    return judge_environments(pair) or judge_vacuous(pair) or conclude(pair, notes=notes)
 
 
 def describe_file(path: Path) -> Iterator[str]:

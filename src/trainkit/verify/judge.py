@@ -106,7 +106,8 @@ def judge_runs(
     if comparison.first and comparison.light and record:
         progress("what differs is recorded in full")
         full = [record(side, {"level": "full"}) for side in ("baseline", "candidate")]
-        return judge_runs(full[0], full[1], record=record, edited=edited, deep=deep, progress=progress)
+        result = judge_runs(full[0], full[1], record=record, edited=edited, deep=deep, progress=progress)
+        return _judge_wavering(comparison, result)
     if comparison.first:
         location: Location | None = None
         extra: list[str] = []
@@ -119,6 +120,16 @@ def judge_runs(
         if _compare_output(expected.stdout, again.stdout) == printed:
             return _judge_printed(pair, printed, record, edited, progress)
     return conclude(pair)
+
+
+def _judge_wavering(light: Comparison, result: Verification) -> Verification:
+    """Results that differed once and agree when they are recorded again prove that a side does not repeat."""
+    results = {"loss", "evaluated", "saved", "values", "steps", "initial values"}
+    differed = [item for item in light.first.differences if item.key in results] if light.first else []
+    if differed and result.status in {Status.IDENTICAL, Status.NOTED}:
+        summary = f"{light.first.describe()} differed, and did not when recorded again"  # type: ignore[union-attr]
+        return replace(result, status=Status.UNSTABLE, summary=summary)
+    return result
 
 
 def _judge_printed(
@@ -216,14 +227,23 @@ def _is_cut(comparison: Comparison, baseline_broke: bool) -> bool:
     return last and first.first.key in {"calls", "evaluated", "saved", "steps"}
 
 
+def judge_environments(pair: Pair) -> Verification | None:
+    """Say that two recordings come from environments that compute other bits.
+
+    Not asked of two runs here and now: there another probe is the candidate's own doing.
+    """
+    sides = pair.comparison.expected.environment, pair.comparison.actual.environment
+    different = list_environment_differences(*sides)
+    if not all(sides) or not different:
+        return None
+    summary = f"recorded in different environments: {', '.join(different)}"
+    return Verification(status=Status.NOT_COMPARABLE, summary=summary, comparison=pair.comparison)
+
+
 def judge_vacuous(pair: Pair) -> Verification | None:
     """Equality of programs that trained nothing, or computed no numbers, means nothing."""
     comparison = pair.comparison
     left, right = comparison.expected, comparison.actual
-    incomparable = list_environment_differences(left.environment, right.environment)
-    if left.environment and right.environment and incomparable:
-        summary = f"recorded in different environments: {', '.join(incomparable)}"
-        return Verification(status=Status.NOT_COMPARABLE, summary=summary, comparison=comparison)
     if comparison.first:
         return None
     for side, summary_of in (("baseline", left), ("candidate", right)):

@@ -479,11 +479,11 @@ def test_what_was_cut_off_is_at_least_so_long(script):
 
 
 def test_a_summary_counts(script):
-    """Steps, backwards, evaluations, saves, resumes, parameters."""
+    """Steps, backwards, evaluations, saves, resumes."""
     script.steps[1] |= {"resumed": 2, "saved": [["a", "n"]], "calls": [["e", "i", "o"], ["g", "i", "o"]]}
     summary = summarise(script.events())
 
-    assert (summary.num_steps, summary.num_backwards, summary.num_parameters) == (3, 6, 2)
+    assert (summary.num_steps, summary.num_backwards) == (3, 6)
     assert (summary.num_evaluations, summary.num_saved, summary.num_resumed) == (2, 2, 2)
     assert (summary.complete, summary.stopped, summary.compiled, summary.trained) == (
         True,

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from trainkit.trace.locate import DeepTrace, Line, compare_samples, list_worker_lines, locate, read_deep
+from trainkit.trace.locate import DeepTrace, Line, compare_samples, locate, read_deep
 
 SHAPE = "float32[2]"
 
@@ -282,13 +282,6 @@ def test_without_a_culprit_the_lines_that_ran_are_told():
     location = locate(make(), make(lines=rows), edited=({}, {"a.py": list(range(9))}))
 
     assert [line.line for line in location.actual_lines] == [8, 7, 6, 5, 4, 3, 2, 1, 0]
-
-
-def test_lines_of_workers_say_so():
-    """They ran in another process."""
-    (line,) = list_worker_lines([("data.py", 4)])
-
-    assert (str(line), line.why) == ("data.py:4", "ran in a worker of the loader")
 
 
 # -- sizes

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from trainkit.errors import CannotJudgeError
-from trainkit.trace.store import Recording, find_recording
+from trainkit.trace.store import Recording, find_recording, write_trace
 from trainkit.verdict import Status
+from trainkit.verify.files import compare_files
 from trainkit.verify.judge import compare_recordings, judge_runs, keep_repeated
 from trainkit.verify.run import Run
 
@@ -254,6 +255,17 @@ def test_light_passes_that_differ_are_recorded_in_full(judge, make_run, script, 
     assert result.status is (Status.DIVERGED if really else Status.IDENTICAL)
 
 
+def test_a_result_that_differed_once_is_unstable(judge, make_run, script):
+    """The full passes agree, so a side does not repeat: what was seen must not be forgotten."""
+    actual = script.copy()
+    actual.steps[1]["loss"] = ["0x1.8p+3", "0x1.8p+3"]
+
+    result = judge(make_light(script), make_light(actual), record=lambda *_: make_run(script))
+
+    assert result.status is Status.UNSTABLE
+    assert result.summary == "step 2, loss: loss of micro_step 1 differed, and did not when recorded again"
+
+
 @pytest.mark.parametrize("name", ["gradients", "parameters", "state", "buffers"])
 def test_every_part_of_a_light_step_counts(judge, script, name):
     """A digest of all gradients, weights, states, buffers."""
@@ -388,15 +400,28 @@ def test_a_run_that_loses_its_numbers_on_the_way_is_no_vacuous_one(judge, script
     assert judge(script, script).status is Status.IDENTICAL
 
 
-def test_other_environments_are_not_comparable(judge, script):
+def test_files_of_other_environments_are_not_comparable(make_run, script, tmp_path):
     """Whether the numbers agree or not."""
     actual = script.copy()
     actual.end["environment"]["probe"] = "q"
-    equal = judge(script, actual)
+    files = [tmp_path / name for name in ("here.trace", "there.trace", "diverged.trace")]
+    write_trace(files[0], {}, make_run(script).recording)
+    write_trace(files[1], {}, make_run(actual).recording)
+    actual.steps[1]["loss"] = ["0x1p+9", "0x1p+9"]
+    write_trace(files[2], {}, make_run(actual).recording)
+    equal, other = (compare_files(files[0], file) for file in files[1:])
+
+    assert equal.status is other.status is Status.NOT_COMPARABLE
+    assert equal.summary == "recorded in different environments: probe p here q"
+
+
+def test_another_probe_here_and_now_is_the_candidates_doing(judge, script):
+    """A program that chose other kernels diverged, and is no other machine."""
+    actual = script.copy()
+    actual.end["environment"]["probe"] = "q"
     actual.steps[1]["loss"] = ["0x1p+9", "0x1p+9"]
 
-    assert equal.status is judge(script, actual).status is Status.NOT_COMPARABLE
-    assert equal.summary == "recorded in different environments: probe p here q"
+    assert judge(script, actual).status is Status.DIVERGED
 
 
 # -- what is printed
