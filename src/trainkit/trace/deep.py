@@ -162,14 +162,14 @@ class Deep(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._write_seen("loss", "loss", tensor)
 
     def see_parameters(self, parameters: list[Any], what: str) -> None:
-        """Note all gradients or new values at a step: that is where differing operations lead to."""
+        """Note gradients (after a `backward`, or at a step) or new values: where operations lead to."""
         if not self._active:
             return
         recorder = self._recorder
         inside, recorder.inside = recorder.inside, True
         try:
             for number, parameter in enumerate(parameters):
-                tensor = parameter.grad if what == "gradients" else parameter.detach()
+                tensor = parameter.detach() if what == "parameters" else parameter.grad
                 if tensor is not None and not tensor.is_sparse:
                     self._write_seen(what, str(number), tensor)
         finally:

@@ -120,6 +120,7 @@ class Location:
     expected: Culprit | None
     actual: Culprit | None
     size: Size | None
+    parted_before: bool = False  # gradients differed after a backward before the operation ran
     expected_lines: tuple[Line, ...] = ()  # edited ones, nearest first
     actual_lines: tuple[Line, ...] = ()
 
@@ -161,9 +162,24 @@ def locate(
         expected=left,
         actual=right,
         size=_measure(expected, actual, left, right),
+        parted_before=_have_gradients_parted((expected, actual), (left, right)),
         expected_lines=tuple(_list_edited_lines(expected, left, edited[0])),
         actual_lines=tuple(_list_edited_lines(actual, right, edited[1])),
     )
+
+
+def _have_gradients_parted(sides: tuple[DeepTrace, DeepTrace], culprits: tuple[Culprit | None, ...]) -> bool:
+    """Tell whether, before the culprits ran, a backward had left other gradients; zeros are none."""
+    found: list[list[tuple[list[str], bool]]] = []
+    for deep, culprit in zip(sides, culprits, strict=True):
+        backwards: dict[int, list[str]] = {}
+        for event in deep.seen:
+            if event["what"] == "backward":
+                values = backwards.setdefault(event["n"], [])
+                values += [event["out"]] if event["sample"].get("max") != 0 else []
+        limit = culprit.number if culprit else math.inf
+        found.append([(sorted(values), number <= limit) for number, values in backwards.items()])
+    return any(left[0] != right[0] and left[1] and right[1] for left, right in zip(*found, strict=False))
 
 
 def _list_values(deep: DeepTrace) -> set[str]:
@@ -181,7 +197,7 @@ def _find_culprits(deep: DeepTrace, known: set[str], *, ends: str) -> tuple[Culp
 
     Gives one that computes, and one that takes a view, for when nothing computes otherwise.
     """
-    needed = {event["out"] for event in deep.seen if event["what"] != "output"} - known
+    needed = {event["out"] for event in deep.seen if event["what"] not in {"output", "backward"}} - known
     if ends == "reads":
         needed = {"v:" + operation["value"] for operation in deep.operations if "value" in operation} - known
     if ends == "outputs" or not needed:

@@ -356,6 +356,9 @@ class Recorder:
     def _leave_backward(self, _: Any = None) -> None:
         self.in_backward -= 1
         self.after = "clip"
+        if self.deep is not None and self.armed and not self.in_backward:
+            with self.never_raising("leave_backward"):
+                self.deep.see_parameters([item for _, item in self._known.parameters.values()], "backward")
         if self._manual is not None and not self.in_step:
             self._see_manual_gradients()
 

@@ -63,8 +63,10 @@ def _phase_in_closure(first: Divergence, location: Location | None) -> str:
     hyper = next((item.phase for item in first.differences if item.key == "hyper"), "")
     found = location.phase if location else ""
     hard = next((item.phase for item in first.differences if item.hard), first.phase)
-    if found == "optimizer" and any(item.key == "gradients" for item in first.differences):
-        found = "clip"  # a trainer clips within the step, too
+    if {"batch", "loaded"} & {item.key for item in first.differences} and found in {"", "init", "data"}:
+        return "data"
+    if found == "optimizer":  # a trainer clips within the step, too
+        found = _phase_of_gradients(first, location) or found
     return hyper or (hard if found in {"", "init", "schedule"} else found)
 
 
@@ -105,10 +107,9 @@ def _phase_of_record(comparison: Comparison, location: Location | None) -> str:
 def _phase_of_operations(first: Divergence, location: Location | None) -> str:
     found = location.phase if location else ""
     hard = next((item.phase for item in first.differences if item.hard), first.phase)
-    if "gradients" in {difference.key for difference in first.differences} and found in {"clip", "optimizer"}:
-        # What other ranks add to a gradient is no operation of this process.
-        outside = location is not None and location.reads_outside()
-        return "backward" if outside else "clip"
+    gradients = _phase_of_gradients(first, location) if found in {"clip", "optimizer"} else ""
+    if gradients:
+        return gradients
     if found in {"", "init", "eval", "data", "schedule"}:
         return first.phase
     if found == "clip":  # equal gradients: the program updates by hand
@@ -116,6 +117,18 @@ def _phase_of_operations(first: Divergence, location: Location | None) -> str:
     if hard == "loss" and found not in {"forward", "loss"}:  # what follows from the loss
         return "loss"
     return found
+
+
+def _phase_of_gradients(first: Divergence, location: Location | None) -> str:
+    """Where gradients that differ at the step came to differ; "" when they do not."""
+    keys = {difference.key for difference in first.differences}
+    if "gradients" not in keys:
+        return ""
+    if "lost parameter" in keys:  # of which the clipped norm is no longer
+        return "optimizer"
+    # What other ranks add to a gradient is no operation of this process.
+    parted = location is not None and (location.parted_before or location.reads_outside())
+    return "backward" if parted else "clip"
 
 
 def _same_total(first: Divergence) -> bool:

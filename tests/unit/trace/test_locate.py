@@ -284,6 +284,32 @@ def test_without_a_culprit_the_lines_that_ran_are_told():
     assert [line.line for line in location.actual_lines] == [8, 7, 6, 5, 4, 3, 2, 1, 0]
 
 
+def backward(*digests, number, value=1.0):
+    """What a backward left, after so many operations."""
+    return [{**seen("backward", "0", digest, value), "n": number} for digest in digests]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "parted"),
+    [
+        (backward("g", "h", number=1), backward("h", "g", number=1), False),
+        (backward("g", "h", number=1), backward("g", "k", number=1), True),
+        (backward("g", "h", number=1), backward("g", number=1), True),
+        (backward("g", number=1), backward("g", number=1) + backward("z", number=1, value=0.0), False),
+        (backward("g", number=4), backward("h", number=4), False),
+        (backward("g", number=1) + backward("h", number=2), backward("g", number=1), False),
+    ],
+)
+def test_gradients_that_a_backward_left_otherwise_parted_before_the_step(left, right, parted):
+    """In any order, zeros being none; what a later backward leaves follows from the culprit."""
+    sides = [
+        make(op("mul", "x w", "A"), op("norm", "g", scale), seen("parameters", "0", scale), *gradients)
+        for scale, gradients in (("P", left), ("Q", right))
+    ]
+
+    assert locate(*sides).parted_before == parted
+
+
 # -- sizes
 
 

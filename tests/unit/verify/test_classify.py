@@ -1,5 +1,7 @@
 """The phase and the class of cause: one planted difference each."""
 
+from dataclasses import replace
+
 import pytest
 
 from trainkit.trace.compare import compare
@@ -76,6 +78,25 @@ def test_a_hyper_parameter_is_told_with_both_values(cause_of):
 
     assert str(cause) == "schedule: lr=0.1 -> lr=0.2"
     assert str(Cause(phase="x", kind="data")) == "data"
+
+
+@pytest.mark.parametrize("closure", [False, True])
+@pytest.mark.parametrize(("parted", "phase"), [(False, "clip"), (True, "backward")])
+def test_gradients_part_in_the_backward_or_when_they_are_clipped(cause_of, closure, parted, phase):
+    """The operation that reads them first may be one of the optimizer, within a closure."""
+    found = culprit("norm", phase="optimizer")
+    location = replace(make_location(found, found), parted_before=parted)
+    modes = {"modes": {"closure": 1}} if closure else {}
+
+    assert cause_of({"gradients": OTHER * 2, **modes}, location).phase == phase
+
+
+def test_batches_that_differ_in_a_closure_are_data(cause_of):
+    """Forward and backward take turns there, so that the loss comes first."""
+    found = culprit("random_", phase="init")
+    changes = {"modes": {"closure": 1}, "loaded": [2, "x"], **LOSS}
+
+    assert cause_of(changes, make_location(found, found)).phase == "data"
 
 
 def test_another_number_of_steps_is_data(script):
