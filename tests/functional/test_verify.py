@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -143,6 +144,7 @@ def test_a_program_that_differs_from_itself_is_unstable(project):
 
     assert done.returncode == 3
     assert "unstable: the baseline differs from itself" in done.stdout
+    assert re.search(r"first run +\S+\n +second run ", done.stdout)
 
 
 def test_the_gate_verifies_the_configured_runs(project):

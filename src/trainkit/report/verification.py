@@ -52,6 +52,8 @@ def _render_divergence(result: Verification, color: bool) -> Iterator[str]:
     if comparison is None or result.cause is None:
         return
     yield ""
+    # An unstable baseline is compared with itself.
+    sides = ("first run", "second run") if result.status is Status.UNSTABLE else ("baseline", "candidate")
     if result.process:
         yield f"{'process':{_MARGIN}}{result.process}"
     first = comparison.first
@@ -59,13 +61,13 @@ def _render_divergence(result: Verification, color: bool) -> Iterator[str]:
     if first and lead:
         yield f"{'first':{_MARGIN}}{first.describe(result.cause.phase)}"
         if lead.expected or lead.actual:
-            yield f"{'':{_MARGIN}}baseline   {lead.expected}"
-            yield f"{'':{_MARGIN}}candidate  {lead.actual}"
+            for side, value in zip(sides, (lead.expected, lead.actual), strict=True):
+                yield f"{'':{_MARGIN}}{side:10} {value}"
     yield f"{'cause':{_MARGIN}}{result.cause} ({result.cause.level})"
     if result.location:
-        yield from _render_location(result.location)
+        yield from _render_location(result.location, sides)
     for excerpt in result.excerpts:
-        yield from _render_excerpt(excerpt, color)
+        yield from _render_excerpt(excerpt, sides[excerpt.side == "candidate"], color)
     yield ""
     if first:
         steps = f"{comparison.num_steps} step{'s' if comparison.num_steps != 1 else ''}"
@@ -87,9 +89,9 @@ def _cut(texts: list[str]) -> list[str]:
     return texts[:_MOST_ROWS] + ([f"and {rest} more"] if rest > 0 else [])
 
 
-def _render_location(location: Location) -> Iterator[str]:
-    for side, culprit in (("baseline", location.expected), ("candidate", location.actual)):
-        name = "operation" if side == "baseline" else ""
+def _render_location(location: Location, sides: tuple[str, str]) -> Iterator[str]:
+    for side, culprit in zip(sides, (location.expected, location.actual), strict=True):
+        name = "operation" if side == sides[0] else ""
         yield f"{name:{_MARGIN}}{side:10} {_describe_culprit(culprit)}"
     size = location.size
     if size is not None:
@@ -112,9 +114,9 @@ def _describe_culprit(culprit: Culprit | None) -> str:
     return f"{culprit.op}({culprit.arguments}){node}{where}{line}{outside}"
 
 
-def _render_excerpt(excerpt: Excerpt, color: bool) -> Iterator[str]:
+def _render_excerpt(excerpt: Excerpt, side: str, color: bool) -> Iterator[str]:
     yield ""
-    yield f"{excerpt.side:{_MARGIN}}{excerpt.place}  {excerpt.place.why}"
+    yield f"{side:{_MARGIN}}{excerpt.place}  {excerpt.place.why}"
     for number, text in excerpt.lines:
         mark = ">" if number == excerpt.place.line else " "
         line = f"{'':{_MARGIN - 2}}{mark} {number:4} | {make_printable(text)}"

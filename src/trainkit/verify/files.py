@@ -57,8 +57,9 @@ def _describe_process(events: Iterator[Event]) -> Iterator[str]:
         elif kind == "seed":
             yield f"  {event['what']} seeded with {event['value']} at {event['line']}"
         elif kind == "optimizer":
-            yield f"  optimizer {event['optimizer']}: {event['facts'].get('class', 'updates by hand')},"
-            yield f"    {len(event['parameters'])} parameters"
+            who = f"optimizer {event['optimizer']}: {event['facts'].get('class', '')}"
+            who = "updates by hand" if event["optimizer"] < 0 else who
+            yield f"  {who}, {len(event['parameters'])} parameters"
         elif kind == "step":
             yield "  " + _describe_step(event)
         elif kind == "end":
