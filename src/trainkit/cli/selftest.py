@@ -7,7 +7,7 @@ import time
 from trainkit.cli.arguments import Parser, progress_printer
 from trainkit.errors import UsageError, suggest
 from trainkit.selftest.catalogue import FAULTS, REFACTORS, Case
-from trainkit.selftest.runner import Outcome, repeat, run_cases
+from trainkit.selftest.runner import Outcome, find_camouflage, repeat, run_cases
 
 
 def run(argv: list[str]) -> int:
@@ -21,7 +21,7 @@ def run(argv: list[str]) -> int:
     if options.repeat is not None:
         return _repeat(options.cases, options.repeat)
     cases = _choose(options.cases)
-    camouflage = _find_camouflage() if options.hidden else {}
+    camouflage = find_camouflage(cases) if options.hidden else {}
     start = time.monotonic()
     outcomes = []
     for outcome in run_cases(cases, camouflage=camouflage, progress=progress_printer()):
@@ -55,15 +55,6 @@ def _choose(names: list[str]) -> list[Case]:
         if name not in known:
             raise UsageError("unknown-case", f"no case or project '{name}'{suggest(name, sorted(known))}")
     return [case for case in everything if not names or {case.name, case.project} & set(names)]
-
-
-def _find_camouflage() -> dict[str, Case]:
-    """Give for each project its refactor with the most edits."""
-    found: dict[str, Case] = {}
-    for case in REFACTORS:
-        if case.project not in found or len(case.edits) > len(found[case.project].edits):
-            found[case.project] = case
-    return found
 
 
 def _describe(outcome: Outcome) -> str:

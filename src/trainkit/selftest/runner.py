@@ -10,8 +10,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,11 +20,11 @@ from typing import Any
 
 from trainkit.errors import CannotJudgeError
 from trainkit.repo.trees import Tree
-from trainkit.selftest.catalogue import Case
+from trainkit.selftest.catalogue import REFACTORS, Case
 from trainkit.trace.locate import Edited
 from trainkit.trace.store import find_recording
 from trainkit.verdict import Status
-from trainkit.verify.edits import list_edits
+from trainkit.verify.edits import list_edits, rank_edits
 from trainkit.verify.judge import judge_runs, keep_repeated
 from trainkit.verify.result import Verification
 from trainkit.verify.run import PRELOAD, Run
@@ -59,7 +60,7 @@ def run_cases(
     camouflage: Mapping[str, Case] = {},
     progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Outcome]:
-    """Judge each case; `camouflage` gives by project a refactor under which its faults are hidden."""
+    """Judge each case; `camouflage` gives by name of a fault the refactor under which it is hidden."""
     num_hosts = max(1, min(4, os.cpu_count() or 1))
     with tempfile.TemporaryDirectory(prefix=f"trainkit-{os.getpid()}-selftest-") as folder:
         hosts: SimpleQueue[_Host] = SimpleQueue()
@@ -78,13 +79,38 @@ def run_cases(
                     )
                 host = hosts.get()
                 try:
-                    return _judge_case(host, case, camouflage.get(case.project) if case.phases else None)
+                    return _judge_case(host, case, camouflage.get(case.name))
                 finally:
                     hosts.put(host)
 
             for number, outcome in enumerate(pool.map(one, cases), start=1):
                 progress(f"{number} of {len(cases)}: {outcome.case.name}")
                 yield outcome
+
+
+def find_camouflage(cases: Sequence[Case]) -> dict[str, Case]:
+    """Give for each fault the refactor of its project with the most edits on which it can be planted.
+
+    Raises:
+        ValueError: a fault goes with no refactor.
+    """
+    found: dict[str, Case] = {}
+    with tempfile.TemporaryDirectory(prefix=f"trainkit-{os.getpid()}-selftest-") as folder:
+        tree = Path(folder, "tree")
+        for case in cases:
+            refactors = [item for item in REFACTORS if item.project == case.project and case.phases]
+            for refactor in sorted(refactors, key=lambda item: -len(item.edits)):
+                shutil.rmtree(tree, ignore_errors=True)
+                shutil.copytree(_PROJECTS / case.project, tree)
+                plant(tree, refactor)
+                with suppress(ValueError):
+                    plant(tree, case)
+                    found[case.name] = refactor
+                    break
+            else:
+                if case.phases:
+                    raise ValueError(f"{case.name}: no refactor of {case.project} goes with it")
+    return found
 
 
 def repeat(projects: Sequence[str], times: int, progress: Callable[[str], None]) -> dict[str, list[str]]:
@@ -222,7 +248,9 @@ def _judge_case(host: _Host, case: Case, hidden_under: Case | None) -> Outcome:
 
     actual = host.record(after, case.project)
     edited = list_edits(baseline, candidate)
-    result = judge_runs(expected, actual, record=zoom, edited=edited)
+    result = judge_runs(
+        expected, actual, record=zoom, edited=edited, rank=partial(rank_edits, baseline, candidate)
+    )
     for run in host.folder.glob("trace-*"):
         if not any(run == path.parent for base in host.baselines.values() for path in base.recording.paths):
             shutil.rmtree(run)

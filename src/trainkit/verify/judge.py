@@ -17,6 +17,7 @@ from trainkit.trace.sides import Summary
 from trainkit.trace.store import Event, Recording
 from trainkit.verdict import Status
 from trainkit.verify.classify import Cause, classify
+from trainkit.verify.edits import MOVED, Ranks
 from trainkit.verify.result import Verification
 from trainkit.verify.run import Run
 
@@ -84,6 +85,7 @@ def judge_runs(
     *,
     record: Record | None = None,
     edited: tuple[Edited, Edited] = ({}, {}),
+    rank: Callable[[], tuple[Ranks, Ranks]] = lambda: ({}, {}),
     deep: bool = True,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Verification:
@@ -106,19 +108,23 @@ def judge_runs(
     if comparison.first and comparison.light and record:
         progress("what differs is recorded in full")
         full = [record(side, {"level": "full"}) for side in ("baseline", "candidate")]
-        result = judge_runs(full[0], full[1], record=record, edited=edited, deep=deep, progress=progress)
+        result = judge_runs(
+            full[0], full[1], record=record, edited=edited, rank=rank, deep=deep, progress=progress
+        )
         return _judge_wavering(comparison, result)
     if comparison.first:
         location: Location | None = None
         extra: list[str] = []
         if record and deep:
-            location, extra = _zoom(pair, comparison.first.step, record, edited, progress)
+            location, extra = _zoom(pair, comparison.first.step, record, edited, rank, progress)
         return conclude(pair, location, notes=tuple(extra))
     printed = _compare_output(expected.stdout, actual.stdout)
     if printed and record and deep:
         again = record("candidate", {})
         if _compare_output(expected.stdout, again.stdout) == printed:
-            return _judge_printed(pair, printed, record, edited, progress)
+            at = pair.comparison.reads[0] if pair.comparison.reads else -1
+            location, _ = _zoom(pair, at, record, edited, rank, progress, ends="reads")
+            return _judge_printed(pair, printed, location)
     return conclude(pair)
 
 
@@ -132,16 +138,9 @@ def _judge_wavering(light: Comparison, result: Verification) -> Verification:
     return result
 
 
-def _judge_printed(
-    pair: Pair,
-    printed: tuple[str, str],
-    record: Record,
-    edited: tuple[Edited, Edited],
-    progress: Callable[[str], None],
-) -> Verification:
+def _judge_printed(pair: Pair, printed: tuple[str, str], location: Location | None) -> Verification:
     """Say that training is the same and other numbers are printed, on either side each time."""
     reads = pair.comparison.reads
-    location, _ = _zoom(pair, reads[0] if reads else -1, record, edited, progress, ends="reads")
     lines = [*location.expected_lines, *location.actual_lines] if location else []
     evaluated = reads[1].startswith("eval:") if reads else any(line.phase == "eval" for line in lines)
     phase = "eval" if evaluated else "log"
@@ -268,6 +267,7 @@ def _zoom(
     at: int,
     record: Record,
     edited: tuple[Edited, Edited],
+    rank: Callable[[], tuple[Ranks, Ranks]],
     progress: Callable[[str], None],
     *,
     ends: str = "",
@@ -288,12 +288,10 @@ def _zoom(
     keys = {difference.key for difference in hard if difference.hard}
     ends = ends or ("outputs" if keys & {"evaluated", "saved"} or at < 0 else "numbers")
     location = locate(deep[0], deep[1], edited=edited, ends=ends)
-    worker_lines = [_read_worker_lines(run.recording) for run in runs]
-    location = replace(
-        location,
-        expected_lines=(*location.expected_lines, *worker_lines[0]),
-        actual_lines=(*location.actual_lines, *worker_lines[1]),
-    )
+    workers = [_read_worker_lines(run.recording) for run in runs]
+    left, right = [*location.expected_lines, *workers[0]], [*location.actual_lines, *workers[1]]
+    left, right = _put_suspicious_first(left, right, rank())
+    location = replace(location, expected_lines=tuple(left), actual_lines=tuple(right))
     if comparison.expected.compiled or comparison.actual.compiled:
         agree = all(item.step for item in deep) and _same_step(deep[0].step, deep[1].step)
         told.append(
@@ -301,6 +299,20 @@ def _zoom(
             + (", and there both sides agree: they differ only when compiled" if agree else "")
         )
     return location, told
+
+
+def _put_suspicious_first(
+    left: list[Line], right: list[Line], ranks: tuple[Ranks, Ranks]
+) -> tuple[list[Line], list[Line]]:
+    """Put moved lines behind changed ones; merely renamed ones count only where there is nothing else."""
+    ranked = [
+        [(known.get((line.file, line.line), 0), line) for line in lines]
+        for lines, known in zip((left, right), ranks, strict=True)
+    ]
+    least = max(MOVED, min((rank for side in ranked for rank, _ in side), default=MOVED))
+    for side in ranked:
+        side.sort(key=lambda pair: pair[0])
+    return tuple([line for rank, line in side if rank <= least] for side in ranked)  # type: ignore[return-value]
 
 
 def _same_step(left: Event | None, right: Event | None) -> bool:

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from trainkit.repo.trees import Tree, open_trees
 from trainkit.trace.locate import Edited, Line
 from trainkit.verdict import Status
 from trainkit.verify import cache
-from trainkit.verify.edits import list_edits, read_context
+from trainkit.verify.edits import list_edits, rank_edits, read_context
 from trainkit.verify.judge import judge_runs, keep_repeated
 from trainkit.verify.options import RunOptions, check_paths
 from trainkit.verify.result import Excerpt, Verification
@@ -167,7 +168,13 @@ class _Session:
             return self._record(side, what, deep=deep)
 
         return judge_runs(
-            expected, actual, record=zoom, edited=self._edits(), deep=self._deep, progress=self._progress
+            expected,
+            actual,
+            record=zoom,
+            edited=self._edits(),
+            rank=partial(rank_edits, self._trees["baseline"], self._trees["candidate"]),
+            deep=self._deep,
+            progress=self._progress,
         )
 
     def _edits(self) -> tuple[Edited, Edited]:

@@ -3,7 +3,7 @@
 import pytest
 
 from trainkit.repo.trees import Tree
-from trainkit.verify.edits import list_edits, read_context
+from trainkit.verify.edits import MOVED, RENAMED, list_edits, rank_edits, read_context
 
 TRAIN = "".join(f"line_{number} = {number}\n" for number in range(1, 21))
 
@@ -106,6 +106,61 @@ def test_lines_that_look_like_a_header_are_lines(trees):
     after = 'SQL = """\n-- new\n"""\n' + TRAIN.replace("line_9 = 9", "line_9 = 90")
 
     assert list_edits(*trees({"a.py": before}, {"a.py": after})) == ({"a.py": [2, 12]}, {"a.py": [2, 12]})
+
+
+NET = """
+class Net(Module):
+    def __init__(self):
+        self.embed = Embedding(8)
+        self.act = GELU()
+
+    def forward(self, x):
+        return self.act(self.embed(x))
+"""
+
+
+def test_a_name_that_is_defined_anew_was_renamed(trees):
+    """Wherever it is used; a comment or spaces do not matter."""
+    after = NET.replace("embed", "table").replace("act(", "act( ").replace("GELU()", "GELU()  # as before")
+
+    ranks = rank_edits(*trees({"a.py": NET}, {"a.py": after}))
+
+    assert ranks == ({("a.py", line): RENAMED for line in (4, 5, 8)},) * 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("GELU", "ReLU"),  # nobody here defines either
+        ("self.embed(x)", "self.act(x)"),  # another name, which was there before
+        ("Embedding(8)", "Embedding(9)"),
+        ("    def forward", "  def forward"),
+        ("return self", "return 2 * self"),
+    ],
+)
+def test_other_changes_are_none_of_names(trees, old, new):
+    """They may change numbers, in the midst of renames, too."""
+    after = NET.replace(old, new).replace("embed", "table")
+
+    ranks = rank_edits(*trees({"a.py": NET}, {"a.py": after}))
+
+    changed = NET[: NET.index(old)].count("\n") + 1
+    assert all(("a.py", changed) not in side for side in ranks)
+
+
+def test_what_is_found_elsewhere_was_moved(trees):
+    """A line in another file, under another indentation."""
+    before = {"a.py": "def f(x):\n    y = x + 1\n    return y * 2\n"}
+    after = {"a.py": "from b import f\n", "b.py": "def f(x):\n  if x:\n    y = x + 1\n    return y * 3\n"}
+
+    ranks = rank_edits(*trees(before, after))
+
+    assert ranks == ({("a.py", 1): MOVED, ("a.py", 2): MOVED}, {("b.py", 1): MOVED, ("b.py", 3): MOVED})
+
+
+def test_what_cannot_be_parsed_has_no_rank(trees):
+    """It is suspicious as a whole."""
+    assert rank_edits(*trees({"a.py": "def f(:\n"}, {"a.py": "def g(:\n"})) == ({}, {})
 
 
 def test_a_line_has_its_neighbours(trees):

@@ -7,6 +7,7 @@ import pytest
 from trainkit.errors import CannotJudgeError
 from trainkit.trace.store import Recording, find_recording, write_trace
 from trainkit.verdict import Status
+from trainkit.verify.edits import MOVED, RENAMED
 from trainkit.verify.files import compare_files
 from trainkit.verify.judge import compare_recordings, judge_runs, keep_repeated
 from trainkit.verify.run import Run
@@ -204,6 +205,32 @@ def test_lines_of_workers_are_read(judge, make_run, script):
     result = judge(script, actual, record=record)
 
     assert [str(line) for line in result.location.actual_lines] == ["data.py:4"]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "named"),
+    [
+        ({}, ["net.py:3", "net.py:2", "net.py:1"]),
+        ({("net.py", 3): MOVED}, ["net.py:2", "net.py:1", "net.py:3"]),
+        ({("net.py", 3): RENAMED}, ["net.py:2", "net.py:1"]),
+        ({("net.py", line): RENAMED for line in (1, 2, 3)}, ["net.py:3", "net.py:2", "net.py:1"]),
+    ],
+)
+def test_suspicious_lines_are_named_first(judge, make_run, script, ranks, named):
+    """Merely renamed ones only where there is nothing else."""
+    actual = script.copy()
+    actual.steps[1]["loss"] = ["0x1.8p+3", "0x1.8p+3"]
+    rows = [["net.py", line, 1, 1, 0, 0, "forward"] for line in (1, 2, 3)]
+
+    result = judge(
+        script,
+        actual,
+        record=lambda side, _: make_run(deep_lines(side, rows=rows)),
+        edited=({"net.py": [1, 2, 3]}, {"net.py": [1, 2, 3]}),
+        rank=lambda: (ranks, ranks),
+    )
+
+    assert [str(line) for line in result.location.expected_lines] == named
 
 
 @pytest.mark.parametrize("agree", [True, False])
