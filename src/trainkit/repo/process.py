@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +131,7 @@ def _communicate(
             raise CannotJudgeError("command-timeout", message) from error
         finally:
             _kill_group(process)
+            _kill_strays(environment)
         said = []
         for file in (stdout, stderr):
             file.seek(0)
@@ -141,6 +143,24 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _kill_strays(environment: Mapping[str, str]) -> None:
+    """Kill what has left the group: torchrun gives each worker a session of its own.
+
+    All that a program starts inherits its environment, in which one folder is this run's alone.
+    """
+    mark = f"TRAINKIT_SOURCES={environment['TRAINKIT_SOURCES']}".encode()
+    for _ in range(3):  # one that is just being forked shows at the second look
+        found = False
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark in path.read_bytes().split(b"\0"):
+                    found = True
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+        if not found:
+            return
+        time.sleep(0.01)
 
 
 def _read_sources(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

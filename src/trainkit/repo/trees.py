@@ -92,7 +92,8 @@ def open_trees(
 def copy_tree(tree: Tree, *, share: Sequence[str] = ()) -> Iterator[Tree]:
     """Make a copy of a tree for one program, with a scratch folder of its own; both are removed.
 
-    It has the same path for each program of a run, so that what depends on paths is alike. `share`
+    It has the same path for each program of a run, so that what depends on paths is alike, and a git
+    folder of its own, so that a program that asks for its commit gets an answer. `share`
     are files and folders of the user's project that git does not track: they are copied, files of
     more than 64 MiB that are no code are linked.
 
@@ -106,6 +107,7 @@ def copy_tree(tree: Tree, *, share: Sequence[str] = ()) -> Iterator[Tree]:
     try:
         folder.mkdir()
         shutil.copytree(tree.top, top, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+        _give_history(tree, top)
         linked = [pair for name in share for pair in _share(tree.origin, copy.path, name)]
         yield copy
         for path, before in linked:
@@ -115,6 +117,24 @@ def copy_tree(tree: Tree, *, share: Sequence[str] = ()) -> Iterator[Tree]:
         raise CannotJudgeError("tree-not-copied", f"the {tree.side} tree: {error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _give_history(tree: Tree, top: Path) -> None:
+    """Let git answer in a copy: another repository at the same commit, over the user's objects."""
+    with suppress(CannotJudgeError):
+        source = tree.top if (tree.top / ".git").exists() else tree.origin
+        commit = git(source, "rev-parse", "--verify", "HEAD")
+        common = Path(source, git(source, "rev-parse", "--git-common-dir"))
+        folder = top / ".git"
+        (folder / "objects" / "info").mkdir(parents=True)
+        (folder / "refs").mkdir()
+        (folder / "objects" / "info" / "alternates").write_text(f"{(common / 'objects').resolve()}\n")
+        (folder / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = false\n")
+        (folder / "HEAD").write_text(f"{commit}\n")
+        for name in ("packed-refs", "shallow"):
+            if (common / name).is_file():
+                shutil.copy2(common / name, folder / name)
+        git(top, "read-tree", "HEAD")
 
 
 def _share(origin: Path, target: Path, name: str) -> Iterator[tuple[Path, tuple[int, int]]]:

@@ -25,7 +25,8 @@ from trainkit.trace.locate import Edited
 from trainkit.trace.store import find_recording
 from trainkit.verdict import Status
 from trainkit.verify.edits import list_edits, rank_edits
-from trainkit.verify.judge import judge_runs, keep_repeated
+from trainkit.verify.judge import judge_runs
+from trainkit.verify.printed import keep_repeated
 from trainkit.verify.result import Verification
 from trainkit.verify.run import PRELOAD, Run
 

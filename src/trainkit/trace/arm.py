@@ -51,7 +51,7 @@ def arm(folder: Path) -> Recorder:
                 callback(sys.modules[name])
     if options.get("edited"):
         importlib.import_module(f"{__package__}.lines").watch(recorder, folder, options["edited"])
-    os.register_at_fork(after_in_child=recorder.disarm)
+    os.register_at_fork(after_in_child=recorder.begin_again)
     atexit.register(recorder.finish)
     return recorder
 

@@ -26,7 +26,7 @@ from trainkit.trace.differ import (
 )
 from trainkit.trace.match import Matches, match_tensors
 from trainkit.trace.probe import DECISIVE
-from trainkit.trace.sides import NOTHING, Side, Summary, merge_hyper, split
+from trainkit.trace.sides import NOTHING, Side, Summary, merge_hyper, merge_states, split
 from trainkit.trace.store import Event
 
 
@@ -57,6 +57,10 @@ class Divergence:
         """Give the place in words, such as `step 3, backward: gradients of head.weight`."""
         lead = self.lead(phase or self.phase)
         return f"{describe_step(self.step)}, {phase or lead.phase}: {lead.what}"
+
+    def where(self, phase: str = "") -> str:
+        """Give the place with its preposition, for the midst of a sentence."""
+        return f"{'' if self.step == -1 else 'at '}{self.describe(phase)}"
 
 
 def describe_step(step: int) -> str:
@@ -154,6 +158,8 @@ class _Comparer:
     def _compare_step(self, left: Event, right: Event) -> None:
         at_start = list(self._differ_at_start())
         step = left["step"]
+        if "light" not in left:
+            self._settle_guesses(left, right)
         light = self._light = "light" in left and "light" in right
         found = [*at_start, *(differ_lightly(left, right) if light else self._differ_in_step(left, right))]
         self._compare_reads(step, left, right)
@@ -213,6 +219,28 @@ class _Comparer:
         self._checked = len(left.parameters)
 
     # -- one step
+
+    def _settle_guesses(self, left: Event, right: Event) -> None:
+        """Parameters that began alike are told apart by what the first step that tells them does to them."""
+        columns = [
+            [side.column(event, name) for name in ("gradients", "hyper", "parameters")]
+            for side, event in ((self._left, left), (self._right, right))
+        ]
+        matched, tensors = self._parameters.pairs, self._left.parameters
+        groups: dict[tuple[str, str], list[int]] = {}
+        for a in sorted(self._parameters.guessed):
+            groups.setdefault((tensors[a].shape, tensors[a].digest), []).append(a)
+        for group in groups.values():
+            one = {a: tuple(str(column.get(a)) for column in columns[0]) for a in group}
+            two = {matched[a]: tuple(str(column.get(matched[a])) for column in columns[1]) for a in group}
+            if len(set(one.values())) == 1 or sorted(one.values()) != sorted(two.values()):
+                continue
+            ordered = zip(
+                sorted(one, key=lambda a: (one[a], a)), sorted(two, key=lambda b: (two[b], b)), strict=True
+            )
+            matched.update(ordered)
+            counts = Counter(one.values())
+            self._parameters.guessed -= {a for a in group if counts[one[a]] == 1}
 
     def _differ_in_step(self, left: Event, right: Event) -> Iterator[Difference]:
         yield from differ_in_calls(left, right, training=False)
@@ -413,8 +441,29 @@ class _Comparer:
                     expected=a[changed[0]],
                     actual=b[matches[changed[0]]],
                 )
+        yield from self._differ_in_last_state(left, right)
         yield from self._differ_in_last_hyper(left, right)
         yield from differ_in_rng(left["rng"], right["rng"])
+
+    def _differ_in_last_state(self, left: Event, right: Event) -> Iterator[Difference]:
+        """State that is laid out otherwise says nothing; laid out alike it must hold the same numbers."""
+        values = [merge_states(side, event) for side, event in ((self._left, left), (self._right, right))]
+        changed = [
+            a
+            for a, b in self._parameters.pairs.items()
+            if a in values[0] and b in values[1] and values[0][a][0] == values[1][b][0]
+            and values[0][a][1] != values[1][b][1]
+        ]  # fmt: skip
+        if changed:
+            tensor, other = self._left.parameters[changed[0]], self._parameters.pairs[changed[0]]
+            yield Difference(
+                key="last state",
+                phase="optimizer",
+                name=tensor.name,
+                what=f"optimizer state of {tensor.name} {tensor.shape} ({len(changed)} differ)",
+                expected=values[0][changed[0]][1],
+                actual=values[1][other][1],
+            )
 
     def _differ_in_last_hyper(self, left: Event, right: Event) -> Iterator[Difference]:
         values = [merge_hyper(side, event) for side, event in ((self._left, left), (self._right, right))]

@@ -68,6 +68,15 @@ def differ_in_saved(left: Event, right: Event) -> Iterator[Difference]:
                 actual="not among what is saved now",
             )
             return
+        if before[2:3] == now[2:3] and before[3:] != now[3:]:
+            yield Difference(
+                key="saved",
+                phase="save",
+                what=f"which name holds which tensor in what is saved (save {number})",
+                expected=before[3],
+                actual=now[3],
+            )
+            return
         if before != now:
             yield Difference(
                 key="saved",
@@ -85,6 +94,10 @@ def differ_in_calls(left: Event, right: Event, *, training: bool) -> Iterator[Di
         [call for call in event.get("calls", ()) if (call[0] == "t") == training] for event in (left, right)
     )
     phase = "data" if training else "eval"
+    if not training and a != b and sorted(a) == sorted(b):
+        yield Difference(key="order of evaluations", phase=phase, what="the order of evaluations", hard=False,
+                         expected="", actual="")  # fmt: skip
+        return
     if len(a) != len(b):
         what = f"number of {'training' if training else 'evaluation'} forward passes"
         # More evaluations, the former ones among them, are no other result.

@@ -14,6 +14,7 @@ import ctypes
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 NAME = "crc32+adler32/dot64"
 _PLAIN = (bool, int, float, complex)
-_NUMERIC = ("untyped_storage", "__array_interface__")
+_NUMERIC = ("untyped_storage", "__array_interface__", "_untyped_storage")  # the last is of typed storages
 _SMALL = 8192  # bytes
 _BLOCK = 32768  # words whose weights stay in the cache
 _PIECE, _NUM_PIECES = 1024, 8  # what `digest_sample` looks at, in bytes
@@ -103,6 +104,9 @@ def digest_sample(tensor: Tensor) -> str:
 def _make_plain(tensor: Tensor) -> Tensor | None:
     """Give the elements in row-major order in this machine's memory; None when there are none."""
     torch = _load()
+    if tensor.is_nested:
+        parts = [part for part in (_make_plain(item) for item in tensor.unbind()) if part is not None]
+        return torch.cat([part.reshape(-1) for part in parts]) if parts else None
     if (
         tensor.is_cpu
         and tensor.layout is torch.strided
@@ -211,6 +215,9 @@ def digest_leaf(leaf: Any) -> str:
     """Digest a tensor, an array or a number."""
     if hasattr(leaf, "untyped_storage"):
         return digest_tensor(leaf)
+    if hasattr(leaf, "_untyped_storage"):
+        torch = _load()
+        return digest_tensor(torch.empty(0, dtype=torch.uint8).set_(leaf._untyped_storage.cpu()))
     if hasattr(leaf, "__array_interface__"):
         return digest_bytes(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
     return digest_bytes(f"{type(leaf).__name__}:{leaf!r};".encode())
@@ -222,14 +229,41 @@ def chain_digests(*digests: str) -> str:
 
 
 def iterate_leaves(value: Any) -> Iterator[Any]:
-    """Give the tensors, arrays and numbers in nested lists, tuples, dicts and dataclasses."""
-    if isinstance(value, dict):
-        for item in list(value.values()):
-            yield from iterate_leaves(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from iterate_leaves(item)
-    elif isinstance(value, _PLAIN) or any(hasattr(value, name) for name in _NUMERIC):
-        yield value
-    elif hasattr(value, "__dataclass_fields__"):
-        yield from iterate_leaves([getattr(value, name, None) for name in value.__dataclass_fields__])
+    """Give the tensors, arrays and numbers in nested lists, tuples, dicts, dataclasses and objects."""
+    for _, leaf in iterate_named_leaves(value):
+        yield leaf
+
+
+def iterate_named_leaves(
+    value: Any, name: str = "", seen: frozenset[int] = frozenset()
+) -> Iterator[tuple[str, Any]]:
+    """Give each tensor, array and number with its path; `*` stands for what is no name, such as an index.
+
+    Of an object that is no container only tensors and arrays count: other numbers may be times.
+    """
+    if isinstance(value, _PLAIN) or any(hasattr(value, attribute) for attribute in _NUMERIC):
+        yield name, value
+    elif id(value) not in seen and len(seen) < 24:
+        seen, plain = seen | {id(value)}, True
+        if isinstance(value, dict):
+            items = [(key if isinstance(key, str) else "*", item) for key, item in list(value.items())]
+        elif isinstance(value, (list, tuple)):
+            items = [("*", item) for item in value]
+        elif hasattr(value, "__dataclass_fields__"):
+            items = [(key, getattr(value, key, None)) for key in value.__dataclass_fields__]
+        else:
+            plain, items = False, _list_held(value) if len(seen) < 6 else []
+        for key, item in items:
+            for leaf in iterate_named_leaves(item, f"{name}.{key}", seen):
+                if plain or not isinstance(leaf[1], _PLAIN):
+                    yield leaf
+
+
+def _list_held(value: Any) -> list[tuple[str, Any]]:
+    """Give what an object holds; of a module its parameters and buffers, without asking its hooks."""
+    held = getattr(value, "__dict__", None)
+    if not isinstance(held, dict) or isinstance(value, (type, ModuleType, FunctionType)):
+        return []
+    if "_parameters" in held and hasattr(value, "named_buffers"):
+        return [*value.named_parameters(), *value.named_buffers()]
+    return list(held.items())

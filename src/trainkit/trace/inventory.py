@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from . import facts
@@ -17,6 +17,7 @@ from .snapshot import (
     IMPLEMENTATION,
     NOTHING,
     ByHand,
+    digest_layout,
     digest_state,
     list_leaves,
     list_parameters,
@@ -53,7 +54,9 @@ class Inventory:
         self.step = 0  # in which things are first seen
         self.parameters: dict[int, tuple[int, Any]] = {}  # id -> (index, the parameter: keeps the id alive)
         self.others: list[Any] = []  # parameters of modules that nobody has called, averages of weights
-        self.optimizers: dict[int, tuple[int, Any, int]] = {}  # id -> number, optimizer, number of parameters
+        self.optimizers: dict[
+            int, tuple[int, Any, list[int]]
+        ] = {}  # id -> number, optimizer, parameters' ids
         self._buffers: list[list[Any]] = []  # [weak module, attribute, latest tensor]
         self._buffer_names = Known()
         self._modules = Known()  # -> (index, name)
@@ -98,7 +101,7 @@ class Inventory:
             rows = [[name, describe(parameter), digest_tensor(parameter)] for name, parameter in new]
             self._write({"event": "init", "others": rows, "buffers": self._adopt_buffers(module)})
             return
-        self.others = [other for other in self.others if not any(other is p for _, p in named)]
+        self._forget_others({id(parameter) for _, parameter in named})
         self._write_init(named, self._adopt_buffers(module))
         described = facts.describe_modules(module, _strip_wrappers)
         self._write({"event": "facts", "what": "modules", "rows": described})
@@ -107,11 +110,17 @@ class Inventory:
     def adopt_bystanders(self, module_type: type) -> None:
         """Find modules that nobody has called yet: copies of the model that hold averages."""
         found = [item for item in gc.get_objects() if issubclass(type(item), module_type)]
+        found = [item for item in found if "_modules" in item.__dict__ and is_ready(item)]
         parts = {id(part) for module in found for child in module.children() for part in child.modules()}
         for module in found:
             known = id(module) in parts or self._modules.get(module) is not None
-            if not known and any(id(item) not in self.parameters for item in module.parameters()):
+            held = self.parameters.keys() | {id(other) for other in self.others}
+            if not known and any(id(item) not in held for item in module.parameters()):
                 self.adopt_module(module, called=False)
+
+    def _forget_others(self, known: Container[int]) -> None:
+        """Leave a gap where a bystander has become a part of training: readers count places."""
+        self.others = [None if id(other) in known else other for other in self.others]
 
     def adopt_leaves(self, tensors: Any) -> list[Any]:
         """Adopt the leaves of a loss that no module holds, in the order of the graph."""
@@ -147,7 +156,7 @@ class Inventory:
 
     def list_watched(self) -> list[Any]:
         """Give the buffers and averages that the pass of single operations shall explain."""
-        return [buffer for buffer in self.list_buffers() if buffer is not None] + self.others
+        return [item for item in [*self.list_buffers(), *self.others] if item is not None]
 
     def _free_name(self, name: str, prefix: str) -> str:
         while name in self._names:
@@ -172,7 +181,8 @@ class Inventory:
     def adopt_optimizer(self, optimizer: Any) -> None:
         """Tell an optimizer and its parameters, again when a group was added."""
         known = self.optimizers.get(id(optimizer))
-        if known is not None and known[2] == len(list_parameters(optimizer)):
+        held = [id(parameter) for parameter in list_parameters(optimizer)]
+        if known is not None and known[2] == held:
             return
         number = self._num_optimizers  # a new one when a group is added: steps before keep their own
         self._num_optimizers += 1
@@ -182,8 +192,8 @@ class Inventory:
             for place, parameter in enumerate(group["params"])
         ]
         self._write_init([pair for pair in named if id(pair[1]) not in self.parameters], [])
-        self.others = [other for other in self.others if id(other) not in self.parameters]
-        self.optimizers[id(optimizer)] = (number, optimizer, len(named))
+        self._forget_others(self.parameters)
+        self.optimizers[id(optimizer)] = (number, optimizer, held)
         indices = [self.parameters[id(parameter)][0] for _, parameter in named]
         chosen = {key: show(group.get(key)) for group in optimizer.param_groups[:1] for key in IMPLEMENTATION}
         rows = {"class": type(optimizer).__name__} | dict(sorted(chosen.items()))
@@ -204,8 +214,11 @@ class Inventory:
                 self._write({"event": "optimizer", "optimizer": -1, "parameters": indices, "facts": {}})
             return {"optimizer": -1, "parameters": digests, "state": NOTHING * len(parameters)}
         number = self.number_of(optimizer)
-        states = "".join(digest_state(optimizer.state.get(parameter)) for parameter in parameters)
-        event = {"optimizer": number, "parameters": digests, "state": states}
+        held = [optimizer.state.get(parameter) for parameter in parameters]
+        event = {"optimizer": number, "parameters": digests}
+        event["state"] = "".join(digest_state(state, whole=always) for state in held)
+        if always:
+            event["layout"] = "".join(map(digest_layout, held))
         compared = read_settings(optimizer)
         if always or self._settings.get(number, (None, None))[0] != compared:
             self._settings[number] = (compared, None)
@@ -236,6 +249,12 @@ class Inventory:
             joined = ";".join(texts[id(parameter)] for parameter in self.list_in_order(optimizer))
             known = self._settings[number] = (compared, digest_bytes(joined.encode()))
         return str(known[1])
+
+
+def is_ready(module: Any) -> bool:
+    """Tell whether a module's parameters and buffers have shapes: lazy ones get them in their first call."""
+    held = [*module.parameters(), *module.buffers()]
+    return not any(hasattr(item, "materialize") for item in held)
 
 
 def _strip_wrappers(name: str) -> str:

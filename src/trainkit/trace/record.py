@@ -13,6 +13,7 @@ import functools
 import importlib
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,11 +32,13 @@ from .digest import (
     digest_tensor,
     digest_values,
     iterate_leaves,
+    iterate_named_leaves,
 )
 from .frames import find_caller
-from .inventory import Inventory, Known
+from .inventory import Inventory, Known, is_ready
 from .probe import take_environment
 from .snapshot import (
+    NOTHING,
     ByHand,
     digest_generators,
     digest_gradient,
@@ -43,8 +46,9 @@ from .snapshot import (
     list_parameters,
 )
 
-FORMAT = 2
+FORMAT = 3
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_LOOK_AROUND = {1, 2, 8, 64}  # steps in which copies of the model are looked for; and at the end
 _MOST_CALLS = 256  # of root modules between two steps; what comes after is folded together
 _MOST_OUTPUTS = 4096  # of modules between two steps; what comes after is not recorded
 
@@ -70,6 +74,7 @@ class Recorder:
         self.path = folder / f"{self.rank:04d}-{time.time_ns()}-{os.getpid()}.jsonl"
         self.light = options.get("level") == "light"
         self.armed = True
+        self.forked = False
         self.inside = False
         self.step = 0
         self.deep: Any = None  # the pass of single operations, while it is on
@@ -81,6 +86,7 @@ class Recorder:
         self._early: list[dict[str, Any]] = []  # until something is trained
         self._torch: Any = None
         self._thread = 0
+        self._elsewhere = 0  # calls of hooks in other threads
         self._order: list[int] = []  # of module calls in the step before
         self._manual: tuple[list[Any], list[str], list[str]] | None = None
         self._hits: dict[tuple[str, int], list[Any]] = {}  # place -> steps and operations, first and last
@@ -120,10 +126,18 @@ class Recorder:
     # -- when it may run
 
     def disarm(self) -> None:
-        """Stop recording; also called in forked children, whose work is not the training."""
+        """Stop recording."""
         self.armed = False
         if self.deep is not None:
             self.deep.stop()
+
+    def begin_again(self) -> None:
+        """Start a trace of its own in a forked child; most of these train nothing and leave none."""
+        armed, torch = self.armed, self._torch
+        if self.deep is not None:
+            self.deep.stop()
+        self.__init__(self.path.parent, self.options)  # type: ignore[misc]
+        self.armed, self._torch, self.forked = armed, torch, True
 
     def may_record(self) -> bool:
         """Tell whether a hook may look at tensors: not in our own work, another thread or a transform."""
@@ -131,6 +145,9 @@ class Recorder:
         if not self.armed or self.inside or torch is None:
             return False
         if self._thread and threading.get_ident() != self._thread:
+            self._elsewhere += 1
+            return False
+        if _is_pretending(torch):
             return False
         return not (torch._C._functorch.peek_interpreter_stack() is not None or torch.compiler.is_compiling())
 
@@ -159,14 +176,13 @@ class Recorder:
         optimizer = importlib.import_module("torch.optim.optimizer")  # no attribute of torch.optim
         optimizer.register_optimizer_step_pre_hook(self._before_step)
         optimizer.register_optimizer_step_post_hook(self._after_step)
-        for name in ("backward", "grad"):
-            _wrap(torch.autograd, name, before=self._enter_backward, after=self._leave_backward)
+        _wrap(torch.autograd, "backward", "tensors", before=self._enter_backward, after=self._leave_backward)
+        _wrap(torch.autograd, "grad", "outputs", before=self._enter_backward, after=self._leave_backward)
         for name in () if self.light else ("item", "tolist", "__float__"):
             _wrap(torch.Tensor, name, after=self._see_read)
-        _wrap(torch, "save", before=lambda value=None, *_, **__: self._see_saved(value))
+        _wrap(torch, "save", "obj", before=self._see_saved)
         _wrap(torch, "load", after=self._see_resumed)
-        for module in (torch, torch.random):
-            _wrap(module, "manual_seed", before=lambda seed, *_, **__: self.see_seed("torch", seed))
+        _wrap(torch, "manual_seed", "seed", before=lambda seed: self.see_seed("torch", seed))
         if self.options.get("deep") == 1:
             self._start_deep()
 
@@ -213,6 +229,9 @@ class Recorder:
                 self.write_early({"event": "facts", "what": "arguments", "rows": rows})
 
     def _enter_module(self, module: Any, inputs: Any) -> None:  # noqa: ARG002
+        if self._thread and threading.get_ident() != self._thread:
+            self._elsewhere += 1
+            return
         if self.depth == 0 and not self.in_backward:
             self._enter_root(module)
             if self._manual is not None and not self.inside:
@@ -223,6 +242,8 @@ class Recorder:
                 self.deep.enter_module(self._known.name_of(module))
 
     def _leave_module(self, module: Any, args: Any, *rest: Any) -> None:
+        if self._thread and threading.get_ident() != self._thread:
+            return
         self.depth = max(0, self.depth - 1)
         if len(rest) != 2:  # torch gives no keywords when the forward raised: there is nothing to see
             return
@@ -245,20 +266,24 @@ class Recorder:
         if self.deep is not None:
             self.deep.leave_module(output)
 
+    def _is_root(self, module: Any) -> bool:
+        """Tell whether a module has parameters by now: some are made, or get a shape, in their first call."""
+        if self._roots.get(module):
+            return True
+        if next(module.parameters(), None) is None or not is_ready(module):
+            return False
+        self._roots.put(module, True)
+        self._met_root = True
+        self._known.adopt_module(module)
+        return True
+
     @_never_raise
     def _enter_root(self, module: Any) -> None:
-        known = self._roots.get(module)
-        if known is None:
-            known = next(module.parameters(), None) is not None
-            self._roots.put(module, known)
-            if known:
-                self._met_root = True
-                self._known.adopt_module(module)
-        if known and self._manual is not None and self._torch.is_grad_enabled():
+        if self._is_root(module) and self._manual is not None and self._torch.is_grad_enabled():
             self._see_manual_update()
 
     def _see_root(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
-        if not self._roots.get(module):  # a loss or a transform, no model
+        if not self._is_root(module):  # a loss or a transform, no model
             return
         grad = self._torch.is_grad_enabled()
         flag = "t" if grad and module.training else "g" if grad else "e"
@@ -279,9 +304,13 @@ class Recorder:
             self._modes["closure"] = self._modes.get("closure", 0) + 1
         if len(self._calls) < _MOST_CALLS:
             self._calls.append(call)
+            return
+        # Training and evaluation apart: they are compared apart.
+        last = next((item for item in reversed(self._calls) if (item[0] == "t") == (flag == "t")), None)
+        if last is None:
+            self._calls.append(call)
         else:
-            last = self._calls[-1]
-            self._calls[-1] = [last[0], chain_digests(last[1], call[1]), chain_digests(last[2], *call)]
+            last[1:] = [chain_digests(last[1], call[1]), chain_digests(last[2], *call[1:])]
 
     @_never_raise
     def _see_loaded(self, iterator: Any, batch: Any) -> None:
@@ -294,14 +323,17 @@ class Recorder:
     @_never_raise
     def _see_saved(self, value: Any) -> None:
         tensors, numbers = [], []
-        for leaf in iterate_leaves(value):
-            if hasattr(leaf, "untyped_storage"):
-                tensors.append(digest_tensor(leaf))
+        for name, leaf in iterate_named_leaves(value):
+            if hasattr(leaf, "untyped_storage") or hasattr(leaf, "_untyped_storage"):
+                tensors.append((name, digest_leaf(leaf)))
             elif not isinstance(leaf, (float, complex)):  # those may be seconds
                 numbers.append(digest_leaf(leaf))
-        if len(tensors) > 1000:
-            tensors = [chain_digests(*sorted(tensors))]
-        self._saved.append(["".join(sorted(set(tensors))), chain_digests(*sorted(numbers))])
+        digests = [digest for _, digest in tensors]
+        if len(digests) > 1000:
+            digests = [chain_digests(*sorted(digests))]
+        names = chain_digests(*sorted(name for name, _ in tensors))
+        named = chain_digests(*sorted(map(":".join, tensors)))
+        self._saved.append(["".join(sorted(set(digests))), chain_digests(*sorted(numbers)), names, named])
 
     @_never_raise
     def _see_read(self, value: Any = None) -> None:
@@ -314,7 +346,7 @@ class Recorder:
         if isinstance(value, dict):  # a checkpoint, not a tensor of a dataset
             self._resumed += 1
 
-    def _enter_backward(self, tensors: Any = (), *_: Any, **__: Any) -> None:
+    def _enter_backward(self, tensors: Any) -> None:
         self._see_loss(tensors)
         if self._manual is not None and not self.inside:
             self._end_if_asked()
@@ -413,8 +445,9 @@ class Recorder:
     def _begin_step(self) -> None:
         self.step += 1
         self._known.step = self.step
-        if self.step == 1:
+        if self.step in _LOOK_AROUND:
             self._known.adopt_bystanders(self._torch.nn.Module)
+        if self.step == 1:
             self._write_surroundings()
 
     def _write_light_step(self, optimizer: Any, gradients: list[str] | None = None) -> None:
@@ -450,7 +483,9 @@ class Recorder:
         event |= self._known.describe_optimizer(optimizer)
         event |= {"buffers": self._known.digest_buffers(), "rng": self._take_rng()}
         if self._known.others:
-            event["others"] = "".join(map(digest_quick, self._known.others))
+            event["others"] = "".join(
+                NOTHING if item is None else digest_quick(item) for item in self._known.others
+            )
         if self.deep is not None:
             self.deep.see_parameters(list_parameters(optimizer), "parameters")
             self._finish_deep()
@@ -514,6 +549,11 @@ class Recorder:
     def write(self, event: dict[str, Any]) -> None:
         """Append one event as a line of JSON; the first one makes the file."""
         if self._file is None:
+            if self.forked and not (self._thread or event["event"] == "step"):
+                self._early.append(event)  # the worker of a loader may call a model, too
+                return
+            if self.forked:
+                _finish_at_exit(self)
             self._file = self.path.open("w", encoding="utf-8")
             self.write({"event": "trace", "format": FORMAT, "digest": NAME, "rank": self.rank})
             for early in self._early:
@@ -530,6 +570,7 @@ class Recorder:
                 self._see_manual_update()
             if self.deep is not None:
                 self._finish_deep()
+            self._known.adopt_bystanders(self._torch.nn.Module)
             self.write(
                 {
                     "event": "end",
@@ -537,7 +578,9 @@ class Recorder:
                     "stopped": stopped,
                     **self._pending(),
                     "values": "".join(digest_tensor(item) for _, item in self._known.parameters.values()),
-                    "others": "".join(map(digest_tensor, self._known.others)),
+                    "others": "".join(
+                        NOTHING if item is None else digest_tensor(item) for item in self._known.others
+                    ),
                     "optimizers": [
                         self._known.describe_optimizer(optimizer, always=True)
                         for _, optimizer, _ in self._known.optimizers.values()
@@ -545,6 +588,7 @@ class Recorder:
                     "buffers": self._known.digest_buffers(),
                     "rng": self._take_rng(),
                     "compiled": facts.count_compiled(),
+                    "elsewhere": self._elsewhere,
                     "environment": take_environment(self._torch),
                 }
             )
@@ -553,16 +597,20 @@ class Recorder:
 def _wrap(
     owner: Any,
     name: str,
+    argument: str = "",
     *,
-    before: Callable[..., None] = lambda *_, **__: None,
+    before: Callable[[Any], None] = lambda _: None,
     after: Callable[[Any], None] = lambda _: None,
 ) -> None:
-    """Call `before` with the arguments and `after` with the result (None if it raised) of a function."""
+    """Call `before` with the first argument and `after` with the result (None if it raised) of a function.
+
+    It stays what it was to pickle and to TorchScript: found under its name, and a builtin.
+    """
     function = getattr(owner, name)
 
     @functools.wraps(function)
     def recorded(*args: Any, **kwargs: Any) -> Any:
-        before(*args, **kwargs)
+        before(args[0] if args else kwargs.get(argument, ()))
         result = None
         try:
             result = function(*args, **kwargs)
@@ -570,7 +618,25 @@ def _wrap(
         finally:
             after(result)
 
+    home = sys.modules.get(str(getattr(function, "__module__", "")))
     setattr(owner, name, recorded)
+    if hasattr(home, name):  # the same, or what a compiler has put around it
+        setattr(home, name, recorded)
+    builtins = getattr(sys.modules.get("torch.jit._builtins"), "_builtin_table", None)
+    if builtins and id(function) in builtins:
+        builtins[id(recorded)] = builtins[id(function)]
+
+
+def _is_pretending(torch: Any) -> bool:
+    """Tell whether tensors have no values: a program estimates its memory under FakeTensorMode."""
+    keys = torch._C._TorchDispatchModeKey
+    return torch._C._get_dispatch_mode(keys.FAKE) is not None
+
+
+def _finish_at_exit(recorder: Recorder) -> None:
+    """Children that multiprocessing has forked leave without atexit."""
+    util = importlib.import_module("multiprocessing.util")
+    util.Finalize(None, recorder.finish, exitpriority=1)
 
 
 def _first_tensor(output: Any) -> Any:

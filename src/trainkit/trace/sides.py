@@ -30,6 +30,7 @@ class Summary:
     stopped: bool = False
     scheduled: bool = False  # settings of an optimizer change from step to step
     compiled: bool = False
+    elsewhere: bool = False  # something ran in a thread that is not recorded
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -100,6 +101,7 @@ class Side:
         if event["event"] == "end":
             summary.complete, summary.stopped = True, event["stopped"]
             summary.compiled = event["compiled"] > 0
+            summary.elsewhere = event.get("elsewhere", 0) > 0
             summary.environment = event["environment"]
             first = [tensor.digest for tensor in self.parameters]
             summary.trained |= split(event["values"])[: len(first)] != first
@@ -159,4 +161,13 @@ def merge_hyper(side: Side, end: Event) -> dict[int, str]:
             settings, which = row["hyper"]
             indices = side.optimizers[row["optimizer"]]
             merged |= {index: settings[number] for index, number in zip(indices, which, strict=True)}
+    return merged
+
+
+def merge_states(side: Side, end: Event) -> dict[int, tuple[str, str]]:
+    """Give the layout and the content of the last state of each parameter, as digests."""
+    merged: dict[int, tuple[str, str]] = {}
+    for row in end["optimizers"]:
+        pairs = zip(split(row.get("layout", "")), split(row["state"]), strict=False)
+        merged |= dict(zip(side.optimizers[row["optimizer"]], pairs, strict=False))
     return merged

@@ -8,6 +8,7 @@ from array import array
 from typing import Any
 
 from .digest import (
+    describe,
     digest_bytes,
     digest_leaf,
     digest_quick,
@@ -64,15 +65,21 @@ def digest_gradient(parameter: Any) -> str:
     return digest_quick(gradient)
 
 
-def digest_state(state: dict[str, Any] | None) -> str:
-    """Digest the tensors and numbers of one parameter's state; of large ones eight pieces."""
-    if not state:
-        return NOTHING
-    found = [
-        digest_sample(leaf) if hasattr(leaf, "untyped_storage") else digest_leaf(leaf)
+def digest_state(state: Any, *, whole: bool = False) -> str:
+    """Digest the tensors and numbers of one parameter's state; of large ones eight pieces, if not `whole`."""
+    leaves = list(iterate_leaves(state))
+    digest = digest_tensor if whole else digest_sample
+    found = [digest(leaf) if hasattr(leaf, "untyped_storage") else digest_leaf(leaf) for leaf in leaves]
+    return digest_bytes("".join(found).encode()) if found else NOTHING
+
+
+def digest_layout(state: Any) -> str:
+    """Digest how one parameter's state is laid out: shapes and types, whatever the values."""
+    shapes = [
+        describe(leaf) if hasattr(leaf, "untyped_storage") else type(leaf).__name__
         for leaf in iterate_leaves(state)
     ]
-    return digest_bytes("".join(found).encode())
+    return digest_bytes(";".join(shapes).encode())
 
 
 def read_settings(optimizer: Any) -> list[list[Any]]:
@@ -100,7 +107,9 @@ def show(value: Any) -> str:
     """Give a setting in words, whether it is a number or a tensor of one."""
     if isinstance(value, (list, tuple)):
         return f"({', '.join(map(show, value))})"
-    return repr(value.item()) if hasattr(value, "item") else repr(value)
+    value = value.item() if hasattr(value, "item") else value
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+    return repr(int(value)) if whole else repr(value)  # 0 and 0.0 are the same to an optimizer
 
 
 def digest_generators(torch: Any, made: list[Any]) -> dict[str, str]:
@@ -112,8 +121,9 @@ def digest_generators(torch: Any, made: list[Any]) -> dict[str, str]:
     }
     if "numpy.random" in sys.modules:
         states["numpy"] = digest_values(sys.modules["numpy.random"].get_state(legacy=False))
-    for number, generator in enumerate(made):
-        states[f"numpy{number}"] = digest_bytes(repr(generator.bit_generator.state).encode())
+    # In which order they were made does not matter.
+    digests = sorted(digest_bytes(repr(generator.bit_generator.state).encode()) for generator in made)
+    states |= {f"numpy{number}": digest for number, digest in enumerate(digests)}
     if torch.cuda.is_initialized():
         states["cuda"] = digest_values(torch.cuda.get_rng_state_all())
     return states

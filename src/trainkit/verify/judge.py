@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -18,17 +17,13 @@ from trainkit.trace.store import Event, Recording
 from trainkit.verdict import Status
 from trainkit.verify.classify import Cause, classify
 from trainkit.verify.edits import MOVED, Ranks
+from trainkit.verify.printed import compare_printed
 from trainkit.verify.result import Verification
 from trainkit.verify.run import Run
 
 # side ("baseline" or "candidate"), options of the deep pass -> the recorded run
 Record = Callable[[str, Mapping[str, Any]], Run]
 _ORDER = ("init", "data", "eval", "forward", "loss", "backward", "clip", "optimizer", "schedule")
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\bnan\b|\binf\b")
-_PRECISE = re.compile(r"\d\.\d{3}|\d{4}")  # a measure, no coarse time
-_VOLATILE = re.compile(
-    r"time|sec|\bms\b|\d ?ms|\d ?s\b|/s|it/|eta|elapsed|mem|mfu|[mg]i?b\b|pid|date|:\d\d", re.I
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +113,10 @@ def judge_runs(
         if record and deep:
             location, extra = _zoom(pair, comparison.first.step, record, edited, rank, progress)
         return conclude(pair, location, notes=tuple(extra))
-    printed = _compare_output(expected.stdout, actual.stdout)
+    printed = compare_printed(expected.stdout, actual.stdout)
     if printed and record and deep:
         again = record("candidate", {})
-        if _compare_output(expected.stdout, again.stdout) == printed:
+        if compare_printed(expected.stdout, again.stdout) == printed:
             at = pair.comparison.reads[0] if pair.comparison.reads else -1
             location, _ = _zoom(pair, at, record, edited, rank, progress, ends="reads")
             return _judge_printed(pair, printed, location)
@@ -162,10 +157,10 @@ def conclude(pair: Pair, location: Location | None = None, *, notes: tuple[str, 
     comparison = pair.comparison
     if comparison.first:
         cause = classify(comparison, location)
-        place = comparison.first.describe(cause.phase)
+        place = comparison.first.where(cause.phase)
         return Verification(
             status=Status.DIVERGED,
-            summary=f"diverged at {place}; {cause} ({cause.level})",
+            summary=f"diverged {place}; {cause} ({cause.level})",
             cause=cause,
             process=pair.which,
             comparison=comparison,
@@ -173,6 +168,8 @@ def conclude(pair: Pair, location: Location | None = None, *, notes: tuple[str, 
             notes=(*comparison.notes, *notes),
         )
     told = (*comparison.notes, *_reword_facts(comparison), *notes)
+    if comparison.expected.elsewhere or comparison.actual.elsewhere:
+        told += ("what other threads than the training one compute is not compared",)
     counts = _count(comparison.expected)
     words = f"bitwise identical over {counts}"
     status = Status.NOTED if told else Status.IDENTICAL
@@ -207,7 +204,7 @@ def _judge_broken(expected: Run, actual: Run) -> Verification | None:
             comparison, which = pair.comparison, pair.which
             before = f"until then {comparison.num_steps} steps were bitwise identical"
             if comparison.first and not _is_cut(comparison, run is expected):
-                before = f"before that it diverged at {comparison.first.describe()}"
+                before = f"before that it diverged {comparison.first.where()}"
         except CannotJudgeError as error:
             before = str(error)
     both = "; so does the baseline" if expected.broke and actual.broke and expected is not actual else ""
@@ -333,23 +330,3 @@ def _reword_facts(comparison: Comparison) -> list[str]:
     """Of two equal runs only facts of the model, optimizers and loaders are worth a note."""
     kinds = ("modules:", "optimizer", "loader:", "schedules:", "torch:", "seed")
     return [fact for fact in comparison.facts if fact.startswith(kinds)]
-
-
-def _compare_output(expected: str, actual: str) -> tuple[str, str] | None:
-    """Give the first line that is printed with the same words and other numbers; times are passed over."""
-    left, right = expected.splitlines(), actual.splitlines()
-    if len(left) != len(right):
-        return None
-    for before, now in zip(left, right, strict=True):
-        same_words = before and _NUMBER.sub("#", before) == _NUMBER.sub("#", now)
-        if before != now and same_words and not _VOLATILE.search(before) and _PRECISE.search(before):
-            return before.strip()[:100], now.strip()[:100]
-    return None
-
-
-def keep_repeated(first: str, second: str) -> str:
-    """Empty the lines that two runs of the same code print otherwise; all, when one prints more of them."""
-    left, right = first.splitlines(), second.splitlines()
-    if len(left) != len(right):
-        return ""
-    return "\n".join(a if a == b else "" for a, b in zip(left, right, strict=True))

@@ -16,6 +16,7 @@ from trainkit.repo.process import Completed, prove_sources, run_in_tree
 from trainkit.repo.trees import Tree, copy_tree
 from trainkit.trace.store import Recording, find_recording
 from trainkit.verify.options import RunOptions
+from trainkit.verify.printed import join_streams
 
 PRELOAD = Path(trace.__file__).with_name("preload.py")
 _QUOTED = re.compile(r"['\"]([^'\"\n]{1,300})['\"]")
@@ -27,7 +28,7 @@ class Run:
 
     side: str
     recording: Recording
-    stdout: str = ""
+    stdout: str = ""  # and standard error, see `join_streams`
     broke: str = ""
     evidence: tuple[str, ...] = ()
 
@@ -79,7 +80,7 @@ def record_run(
         return Run(
             side=tree.side,
             recording=recording,
-            stdout=done.stdout.replace(str(copy.path), ""),
+            stdout=join_streams(done.stdout, done.stderr).replace(str(copy.path), ""),
             broke=broke,
             evidence=evidence if broke else (),
         )
@@ -117,6 +118,9 @@ def _stopped_by_us(recording: Recording) -> bool:
 
 def _advise_share(tree: Tree, copy: Tree, done: Completed) -> str:
     """Name what the user's folder has and the tree lacks, of the paths in an error message."""
+    modules = _list_submodules(tree)
+    if modules and "ModuleNotFoundError" in done.stderr:
+        return f"; submodules are not copied: --share {shlex.quote(modules[0])}"
     if not re.search(
         r"FileNotFound|No such file|not found|does not exist|cannot find", done.stderr + done.stdout
     ):
@@ -127,3 +131,15 @@ def _advise_share(tree: Tree, copy: Tree, done: Completed) -> str:
             if path.parts and (tree.origin / path).exists() and not (copy.path / path).exists():
                 return f"; git ignores {path}, which your folder has: --share {shlex.quote(str(path))}"
     return ""
+
+
+def _list_submodules(tree: Tree) -> list[str]:
+    """Give the folders of git submodules that the user has and the tree lacks."""
+    path = tree.path / ".gitmodules"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    names = re.findall(r"^\s*path\s*=\s*(.+?)\s*$", text, re.MULTILINE)
+    return [
+        name
+        for name in names
+        if any(Path(tree.origin, name).glob("*")) and not any(Path(tree.path, name).glob("*"))
+    ]

@@ -18,8 +18,9 @@ from trainkit.trace.locate import Edited, Line
 from trainkit.verdict import Status
 from trainkit.verify import cache
 from trainkit.verify.edits import list_edits, rank_edits, read_context
-from trainkit.verify.judge import judge_runs, keep_repeated
+from trainkit.verify.judge import judge_runs
 from trainkit.verify.options import RunOptions, check_paths
+from trainkit.verify.printed import keep_repeated
 from trainkit.verify.result import Excerpt, Verification
 from trainkit.verify.run import Run, prepare, record_run
 

@@ -18,7 +18,7 @@ if settings.get("random"):
     settings["losses"][1] = int.from_bytes(os.urandom(4), "big") + 0.5
 rng = {"torch": "r"}
 lines = [
-    {"event": "trace", "format": 2, "digest": "none", "rank": 0},
+    {"event": "trace", "format": 3, "digest": "none", "rank": 0},
     {"event": "facts", "what": "settings", "rows": {"folder": os.getcwd()}},
     {"event": "init", "step": 0, "parameters": [["w", "float32[2]", "start___________"]], "buffers": [], "rng": rng},
     {"event": "optimizer", "optimizer": 0, "parameters": [0], "facts": {"class": "SGD"}},

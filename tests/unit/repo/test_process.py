@@ -88,9 +88,13 @@ def test_a_failing_program_is_reported_not_raised(trees):
     assert (done.returncode, done.last_words()) == (1, ("no data",))
 
 
-def test_a_program_that_hangs_is_stopped_with_its_children(trees):
-    """No process outlives the time that it was given."""
-    code = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']); "
+@pytest.mark.parametrize("own_session", [False, True])
+def test_a_program_that_hangs_is_stopped_with_its_children(trees, own_session):
+    """No process outlives the time that it was given, not even one that left the group, as torchrun's do."""
+    code = (
+        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)'], "
+    )
+    code += f"start_new_session={own_session}); "
     code += "open('pid', 'w').write(str(p.pid)); p.wait()"
 
     with pytest.raises(CannotJudgeError, match="stopped after 3 s"):

@@ -83,6 +83,31 @@ def test_a_copy_for_one_program_is_its_own(project):
         assert list(candidate.scratch.iterdir()) == [candidate.top]
 
 
+def test_a_program_in_a_copy_may_ask_git(project):
+    """For its commit and for what was changed; what it commits stays in the copy."""
+    before = project.state()
+    head, status = (git(project.path, *words) for words in (["rev-parse", "HEAD"], ["status", "--porcelain"]))
+    with open_trees(project.path, "HEAD") as (candidate, baseline):
+        for tree, changed in ((candidate, status), (baseline, "")):
+            with copy_tree(tree) as copy:
+                assert git(copy.path, "rev-parse", "HEAD") == head
+                assert git(copy.path, "status", "--porcelain") == changed
+                assert git(copy.path, "rev-parse", "--show-toplevel") == str(copy.top)
+                git(
+                    copy.path,
+                    "-c",
+                    "user.name=a",
+                    "-c",
+                    "user.email=a@b",
+                    "commit",
+                    "--allow-empty",
+                    "-qm",
+                    "x",
+                )
+
+    assert project.state() == before
+
+
 def test_the_users_own_worktrees_stay(project, tmp_path):
     """Also one whose folder is away for the moment, which `worktree prune` would forget."""
     project.git("worktree", "add", "--detach", str(tmp_path / "mine"))

@@ -121,10 +121,28 @@ def test_what_order_alone_tells_apart_is_said(script):
     actual = script.copy()
     actual.parameters = [["x", "float32[2]", "0"], ["y", "float32[2]", "0"]]
 
+    assert judge(script, actual).notes == ("a is now x", "b is now y")  # training tells them apart
+    for side in (script, actual):
+        for step in side.steps:
+            step["gradients"] = step["parameters"] = "s" * 32
+        side.end["values"] = "s" * 32
     assert judge(script, actual).notes == (
         "a is now x (told apart by order alone)",
         "b is now y (told apart by order alone)",
     )
+
+
+def test_training_tells_apart_what_began_alike(script):
+    """Matched by order, exchanged by the first step: the names were exchanged, not the numbers."""
+    script.parameters = [["a", "float32[2]", "0"], ["b", "float32[2]", "0"]]
+    actual = script.copy()
+    actual.parameters = [["x", "float32[2]", "0"], ["y", "float32[2]", "0"]]
+    for event in [*actual.steps, actual.end]:
+        for key in ("gradients", "parameters", "state", "values"):
+            if event.get(key):
+                event[key] = event[key][16:32] + event[key][:16]
+
+    assert judge(script, actual).notes == ("a is now y", "b is now x")
 
 
 # -- the first difference

@@ -6,7 +6,7 @@ import pytest
 
 from trainkit.errors import CannotJudgeError
 from trainkit.trace.compare import compare, summarise
-from trainkit.trace.store import find_recording
+from trainkit.trace.store import find_recording, read_events
 
 # It asks whether torch is installed before it imports it: that must not use up the hook on the import.
 TRAINING = """
@@ -361,6 +361,198 @@ def test_the_light_pass_sees_all_of_an_evaluation(differ):
 
     assert differ(source, "!= 1)", "!= 2000)", level="light").first.first.key == "evaluated"
     assert differ(source, "!= 1)", "!= 1 )", level="light").first is None
+
+
+SMALL = """
+import copy, io, pickle
+import numpy as np
+import torch
+from torch import nn
+
+torch.manual_seed(1)
+x, out = torch.randn(8, 3), io.BytesIO()
+class Lazy(nn.Module):
+    def forward(self, x):
+        if not hasattr(self, "inner"):
+            self.inner = nn.Linear(3, 2)
+        return self.inner(x)
+net = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nn.LayerNorm(3), nn.Linear(3, 2))
+first, other, average = copy.deepcopy(net), nn.Linear(2, 2), None
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+for step in range(4):
+    optimizer.zero_grad()
+    net(x).pow(2).sum().backward()
+    optimizer.step()
+    if step == 1:
+        average = copy.deepcopy(net)
+    elif average:
+        for a, p in zip(average.parameters(), net.parameters()):
+            a.data.lerp_(p.data, 0.5)
+"""
+# what the program does in the end, and what it does instead: seen by the light pass and by the full one
+HIDDEN = {
+    "keywords of torch.save": ("torch.save(obj=net.state_dict(), f=out)", "net.", "first."),
+    "a module that is saved whole": ("torch.save(net, out)", "net", "first"),
+    "names exchanged": (
+        'torch.save({"a": net.state_dict(), "b": first.state_dict()}, out)',
+        '"a": net',
+        None,
+    ),
+    "state at the end": ("[s['momentum_buffer'].mul_(1.0) for s in optimizer.state.values()]", "1.0", "0.5"),
+    "a pickled state": ("pickle.dumps(first.state_dict())", "first", "average"),
+    "a module made in its first call": (
+        "lazy = Lazy(); lazy(x)\nwith torch.no_grad(): lazy(x[:4])",
+        ":4",
+        "4:",
+    ),
+    "an output that is an object": (
+        "net.add_module('d', nn.Identity())\nnet.forward = lambda x: torch.distributions.Normal(x, 1.0)\n"
+        "with torch.no_grad(): net(x * 1)",
+        "* 1",
+        "* 2",
+    ),
+    "an average that begins late": ("", "p.data, 0.5", "p.data, 0.25"),
+}
+
+
+@pytest.mark.parametrize("level", ["light", "full"])
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_leads_nowhere_else_is_seen(differ, name, level):
+    """A result that no later step shows; an equal program is equal."""
+    last, old, new = HIDDEN[name]
+    source = SMALL + last
+    if new is None:
+        changed = (
+            source.replace('"a": net', '"A": net').replace('"b": first', '"a": first').replace('"A"', '"b"')
+        )
+        old, new = source, changed
+    if last and new != old and source.count(old) > 1 and old in last:
+        old, new = last, last.replace(old, new)
+
+    assert differ(source, "import copy", "import copy as copy", level=level).first is None
+    assert differ(source, old, new, level=level).first is not None
+
+
+# true refactors: old, new
+SAME = {
+    "an integer for a number": ("momentum=0.9", "momentum=0.9, weight_decay=0.0, dampening=0.0"),
+    "generators in another order": (
+        "optimizer = ",
+        "b, a = np.random.default_rng(2), np.random.default_rng(1); a.random(); optimizer = ",
+    ),
+    "evaluations in another order": (
+        "step == 1:",
+        "step == 1:\n        with torch.no_grad(): net(x[4:]), net(x[:4])",
+    ),
+    "equal norms under other names": (
+        "net = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nn.LayerNorm(3), nn.Linear(3, 2))",
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.one = nn.Linear(3, 3)\n        self.post, self.pre = nn.LayerNorm(3), nn.LayerNorm(3)\n"
+        "        self.two = nn.Linear(3, 2)\n"
+        "    def forward(self, x): return self.two(self.post(self.pre(self.one(x))))\nnet = Net()",
+    ),
+}
+BEFORE = {
+    "generators in another order": (
+        "optimizer = ",
+        "a, b = np.random.default_rng(1), np.random.default_rng(2); a.random(); optimizer = ",
+    ),
+    "evaluations in another order": (
+        "step == 1:",
+        "step == 1:\n        with torch.no_grad(): net(x[:4]), net(x[4:])",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_a_refactor_is_no_difference(differ, name):
+    """As serious people do them."""
+    old, new = SAME[name]
+    before = SMALL
+    if name in BEFORE:
+        before = SMALL.replace(*BEFORE[name])
+        old, new = BEFORE[name][1], new
+
+    assert differ(before, old, new).first is None
+
+
+# it stays what it was: pickled by reference, a builtin of TorchScript, lazy, without super().__init__()
+LIVES = {
+    "pickles": "pickle.loads(pickle.dumps([torch.load, torch.save, torch.manual_seed, np.random.default_rng]))",
+    "scripts": "@torch.jit.script\ndef f(x: torch.Tensor):\n    return torch.autograd.grad([x.sum()], [x])",
+    "lazy": "lazy = nn.Sequential(nn.LazyLinear(2))\nlazy(x)",
+    "surgery": (
+        "p = net[0].weight; new = nn.Parameter(p.detach() * 2); net[0].weight = new\n"
+        "optimizer.param_groups[0]['params'][0] = new\noptimizer.zero_grad(); net(x).sum().backward(); optimizer.step()"
+    ),
+    "half-made": "bad = nn.Linear.__new__(nn.Linear)\nfor _ in range(5): optimizer.step()",
+    "nested": (
+        "with torch.no_grad():\n"
+        "    class N(nn.Linear):\n        def forward(self, x): return x\n"
+        "    N(1, 1)(torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged))"
+    ),
+    "fake": (
+        "from torch._subclasses.fake_tensor import FakeTensorMode\n"
+        "with FakeTensorMode(allow_non_fake_inputs=True): net(torch.ones(8, 3))"
+    ),
+    "own state": (
+        "class Own(torch.optim.Optimizer):\n"
+        "    def step(self):\n"
+        "        for p in self.param_groups[0]['params']: self.state[p] = torch.ones(3)\n"
+        "own = Own([other.weight], {}); own.step(); own.step()"
+    ),
+}
+
+
+@pytest.mark.parametrize("level", ["light", "full"])
+@pytest.mark.parametrize("name", LIVES)
+def test_odd_programs_run_and_are_recorded(run, name, level):
+    """No exception of ours in the program, and none in the trace."""
+    done = run(SMALL + LIVES[name], level=level)
+
+    assert done.returncode == 0, done.stderr
+    assert not done.find("problem")
+    assert done.end()
+
+
+def test_a_forked_child_that_trains_has_a_trace_of_its_own(run):
+    """One that does not, such as the worker of a loader, has none."""
+    source = SMALL + (
+        "import multiprocessing as mp\n"
+        "def job():\n"
+        "    o = torch.optim.SGD(other.parameters(), lr=0.1)\n"
+        "    other(torch.ones(1, 2)).sum().backward(); o.step()\n"
+        "def watch():\n"
+        "    with torch.no_grad(): other(torch.ones(1, 2))\n"
+        "for work in (job, watch):\n"
+        "    p = mp.get_context('fork').Process(target=work); p.start(); p.join(); assert p.exitcode == 0\n"
+    )
+    done = run(source)
+
+    traces = [list(read_events(path)) for path in find_recording(done.folder).paths]
+    assert [events[-1].get("steps") for events in traces] == [4, 1]
+
+
+def test_training_in_another_thread_is_told(run):
+    """It is not recorded, and the end says so."""
+    source = SMALL + (
+        "import threading\n"
+        "def job():\n    other(torch.ones(1, 2)).sum().backward()\n"
+        "t = threading.Thread(target=job); t.start(); t.join()\n"
+    )
+
+    assert run(source).end()["elsewhere"] > 0
+    assert run(SMALL).end()["elsewhere"] == 0
+
+
+def test_many_evaluations_do_not_hide_in_training(differ):
+    """Beyond what is kept one by one, each kind is folded into its own."""
+    source = SMALL.replace(
+        "    optimizer.zero_grad()\n",
+        "    with torch.no_grad(): [net(x) for _ in range(300)]\n    optimizer.zero_grad()\n",
+    )
+
+    assert differ(source, "net(x).pow", "net[3](net[2](net[1](net[0](x)))).pow").first is None
 
 
 # change in the training program -> the first divergence
@@ -815,4 +1007,4 @@ def test_a_trace_is_lines_of_json(run):
     (path,) = find_recording(run(TRAINING).folder).paths
     lines = [json.loads(line) for line in path.read_text().splitlines()]
 
-    assert (lines[0]["event"], lines[0]["format"], lines[-1]["event"]) == ("trace", 2, "end")
+    assert (lines[0]["event"], lines[0]["format"], lines[-1]["event"]) == ("trace", 3, "end")

@@ -48,7 +48,7 @@ def test_what_was_written_comes_back(recording, packed):
     """The header and the events of all processes, ranks in order."""
     header, processes = read_whole(packed)
 
-    assert header == {"event": "recording", "format": 2} | HEADER
+    assert header == {"event": "recording", "format": 3} | HEADER
     assert processes == [list(process) for process in recording.processes()]
     assert [process[0]["event"] for process in processes] == ["trace", "trace"]
     assert processes[0] != processes[1]
@@ -110,7 +110,7 @@ def test_a_missing_file_is_the_users_mistake(tmp_path):
         (gzip.compress(b"", mtime=0), "trace-format"),
         (gzip.compress(b"not json\n", mtime=0), "trace-format"),
         (gzip.compress(b"[1, 2]\n", mtime=0), "trace-format"),
-        (gzip.compress(b'{"event": "trace", "format": 2}\n', mtime=0), "trace-format"),
+        (gzip.compress(b'{"event": "trace", "format": 3}\n', mtime=0), "trace-format"),
         (gzip.compress(b'{"event": "recording", "format": 1}\n', mtime=0), "trace-format"),
         (gzip.compress(b"\xff\xfe\xff\n", mtime=0), "trace-damaged"),
     ],
@@ -175,14 +175,14 @@ def parse(*lines):
     return list(parse_events(lines, origin="x"))
 
 
-START = '{"event":"trace","format":2}\n'
+START = '{"event":"trace","format":3}\n'
 
 
 @pytest.mark.parametrize(
     ("lines", "slug", "message"),
     [
-        (['{"event":"trace","format":99}\n'], "trace-format", "x is not of format 2; record it again"),
-        (['{"event":"step"}\n'], "trace-format", "x is not of format 2"),
+        (['{"event":"trace","format":99}\n'], "trace-format", "x is not of format 3; record it again"),
+        (['{"event":"step"}\n'], "trace-format", "x is not of format 3"),
         (["no json\n"], "trace-damaged", "x, line 1"),
         (["no json"], "trace-damaged", "x, line 1"),
         ([START, '{"event":"in\n', START], "trace-damaged", "x, line 2"),

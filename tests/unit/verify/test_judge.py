@@ -9,7 +9,7 @@ from trainkit.trace.store import Recording, find_recording, write_trace
 from trainkit.verdict import Status
 from trainkit.verify.edits import MOVED, RENAMED
 from trainkit.verify.files import compare_files
-from trainkit.verify.judge import compare_recordings, judge_runs, keep_repeated
+from trainkit.verify.judge import compare_recordings, judge_runs
 from trainkit.verify.run import Run
 
 OTHER = "other".ljust(16, "_")
@@ -19,7 +19,7 @@ SAMPLE = {"shape": "float32[1]", "every": 1, "values": [1.0], "max": 1.0}
 def deep_lines(out, *, step=2, rows=()):
     """Give the lines of a deep pass with one operation."""
     events = [
-        {"event": "trace", "format": 2, "rank": 0},
+        {"event": "trace", "format": 3, "rank": 0},
         {"event": "op", "n": 0, "op": "mul", "phase": "forward", "module": "net", "frames": [["net.py", 3, "f"]],
          "in": ["x"], "out": [out], "args": "float32[1]", "sample": SAMPLE},
         {"event": "seen", "what": "loss", "name": "loss", "n": 1, "out": out, "sample": SAMPLE},
@@ -499,9 +499,3 @@ def test_other_lines_are_passed_over(judge, make_run, script, before, now):
     result = judge(*printed(make_run, script, before, now), record=lambda *_: pytest.fail("recorded"))
 
     assert result.status is Status.IDENTICAL
-
-
-def test_only_lines_that_repeat_are_kept():
-    """What two runs of the same code print otherwise is emptied; with more lines nothing is left."""
-    assert keep_repeated("a 1\nb 2\nc 3", "a 1\nb 9\nc 3") == "a 1\n\nc 3"
-    assert keep_repeated("a 1\nb 2", "a 1") == ""
