@@ -59,6 +59,10 @@ def resolve_commit(folder: Path, revision: str) -> str:
     try:
         return git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except CannotJudgeError as error:
+        if not git(folder, "rev-list", "--all", "--max-count=1"):
+            raise UsageError(
+                "unknown-revision", "there is no commit yet: nothing to judge against"
+            ) from error
         shallow = git(folder, "rev-parse", "--is-shallow-repository") == "true"
         help_ = (
             "the clone is shallow, get more of it: git fetch --deepen=50"

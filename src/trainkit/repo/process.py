@@ -122,7 +122,7 @@ def _communicate(
                 start_new_session=True,
             )
         except OSError as error:
-            message = f"{shown}: {error.strerror}: {words[0]}"
+            message = f"{shown or repr(words[0])}: {error.strerror}"
             raise CannotJudgeError("command-not-started", message) from error
         try:
             process.wait(timeout=timeout_s)

@@ -326,7 +326,10 @@ def _check(case: Case, result: Verification, fault: tuple[Edited, Edited]) -> Ou
 
 
 def _names(case: Case, result: Verification, fault: tuple[Edited, Edited]) -> bool:
-    """Tell whether the report names a line of the fault first, on either side, or the thing it must name."""
+    """Tell whether the report shows a line of the fault, on either side, or the thing it must name.
+
+    It shows for each side one edited line, and that of the operation.
+    """
     assert result.comparison is not None
     if case.named:
         diverged = result.comparison.first
@@ -342,7 +345,7 @@ def _names(case: Case, result: Verification, fault: tuple[Edited, Edited]) -> bo
         (location.actual_lines, location.actual, fault[1]),
     )
     for lines, culprit, edited in sides:
-        first = lines[0] if lines else culprit.line if culprit else None
-        if first is not None and first.line in edited.get(first.file, ()):
+        shown = [*lines[:1], *([culprit.line] if culprit and culprit.line else [])]
+        if any(line.line in edited.get(line.file, ()) for line in shown):
             return True
     return False

@@ -179,8 +179,9 @@ class _Comparer:
                 self._modes = (describe_modes(left), describe_modes(right))
                 self._resumed = bool(left.get("resumed") or right.get("resumed"))
             return
+        since = "since " if step > 0 else ""
         for difference in found:
-            self._notes.setdefault(difference.key, f"since {describe_step(step)}: {difference.what} differs")
+            self._notes.setdefault(difference.key, f"{since}{describe_step(step)}: {difference.what} differs")
 
     # -- initialisation
 
@@ -188,7 +189,7 @@ class _Comparer:
         left, right = self._left, self._right
         match_tensors(left.parameters, right.parameters, self._parameters)
         match_tensors(left.buffers, right.buffers, self._buffers)
-        match_tensors(left.others, right.others, self._others)
+        match_tensors(left.others, right.others, self._others, guess=False)
         if len(left.parameters) == self._checked:
             return
         pairs = {a: b for a, b in self._parameters.pairs.items() if a >= self._checked}

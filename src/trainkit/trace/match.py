@@ -23,8 +23,13 @@ class Matches:
     guessed: set[int]
 
 
-def match_tensors(expected: Sequence[Tensor], actual: Sequence[Tensor], known: Matches) -> None:
-    """Add to `known`: name and value, then a value that is unique, then name, value, order; shapes agree."""
+def match_tensors(
+    expected: Sequence[Tensor], actual: Sequence[Tensor], known: Matches, *, guess: bool = True
+) -> None:
+    """Add to `known`: name and value, then a value that is unique, then name, value, order; shapes agree.
+
+    Without `guess` only what a name or a value tells.
+    """
     matched = known.pairs
     keys: list[tuple[Callable[[Tensor], Hashable], bool]] = [
         (lambda t: t, False),
@@ -33,7 +38,7 @@ def match_tensors(expected: Sequence[Tensor], actual: Sequence[Tensor], known: M
         (lambda t: (t.shape, t.digest), False),
         (lambda t: t.shape, False),
     ]
-    for number, (key, unique) in enumerate(keys):
+    for number, (key, unique) in enumerate(keys if guess else keys[:3]):
         taken = set(matched.values())
         left = _index([index for index in range(len(expected)) if index not in matched], expected, key)
         right = _index([index for index in range(len(actual)) if index not in taken], actual, key)

@@ -445,7 +445,7 @@ def test_a_checkpoint_may_hold_more_and_other_numbers(script, pack):
     fewer = judge(actual, script)
 
     assert more.first is None
-    assert more.notes == ("since after the last step: numbers or layout of what is saved (save 1) differs",)
+    assert more.notes == ("after the last step: numbers or layout of what is saved (save 1) differs",)
     assert place(fewer.first) == "after the last step, save: what torch.save was given (save 1)"
 
 

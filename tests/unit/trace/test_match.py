@@ -94,3 +94,13 @@ def test_any_order_and_any_names_are_found_by_value(order, renamed):
     actual = make(*((f"{'m' if renamed else 'n'}{index}", str(index)) for index in order))
 
     assert match(expected, actual) == Matches({index: order.index(index) for index in range(6)}, set())
+
+
+def test_without_guesses_a_shape_is_not_enough():
+    """A copy that only one side keeps is not compared with another of that shape."""
+    left, right = [Tensor("a", "float32[2]", "1")], [Tensor("b", "float32[2]", "2")]
+    guessed, known = Matches({}, set()), Matches({}, set())
+    match_tensors(left, right, guessed)
+    match_tensors(left, right, known, guess=False)
+
+    assert (guessed.pairs, known.pairs) == ({0: 0}, {})
