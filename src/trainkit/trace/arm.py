@@ -34,8 +34,10 @@ def arm(folder: Path) -> Recorder:
     """
     options = json.loads(os.environ.get("TRAINKIT_TRACE_OPTIONS") or "{}")
     recorder = Recorder(folder, options)
+    forks: list[int] = []
+    seed = random.seed
     if options.get("seeds", True):
-        random.seed(_SEEDS["python"])
+        seed(_SEEDS["python"])
     _watch_seed(random, "seed", "python", recorder)
     callbacks: dict[str, Callable[[ModuleType], None]] = {
         "torch": lambda torch: _hook_torch(torch, recorder, options),
@@ -51,7 +53,13 @@ def arm(folder: Path) -> Recorder:
                 callback(sys.modules[name])
     if options.get("edited"):
         importlib.import_module(f"{__package__}.lines").watch(recorder, folder, options["edited"])
-    os.register_at_fork(after_in_child=recorder.begin_again)
+
+    def begin_in_child() -> None:
+        if options.get("seeds", True):  # Python has just seeded the child from the system's entropy
+            seed(_SEEDS["python"] + len(forks))
+        recorder.begin_again()
+
+    os.register_at_fork(before=lambda: forks.append(0), after_in_child=begin_in_child)
     atexit.register(recorder.finish)
     return recorder
 

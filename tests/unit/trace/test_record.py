@@ -533,6 +533,22 @@ def test_a_forked_child_that_trains_has_a_trace_of_its_own(run):
     assert [events[-1].get("steps") for events in traces] == [4, 1]
 
 
+def test_forked_children_draw_alike_each_time(run):
+    """Python seeds them from the system's entropy; two children of one run differ."""
+    source = SMALL + (
+        "import os, random\n"
+        "for _ in range(2):\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        print(random.random(), flush=True); os._exit(0)\n"
+        "    os.waitpid(child, 0)\n"
+    )
+    said, again = run(source).stdout.split(), run(source).stdout.split()
+
+    assert said == again
+    assert len(set(said)) == 2
+
+
 def test_training_in_another_thread_is_told(run):
     """It is not recorded, and the end says so."""
     source = SMALL + (
