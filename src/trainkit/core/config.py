@@ -97,6 +97,90 @@ class AdamWConfig(OptimizerConfig):
 
 
 @dataclass
+class SGDConfig(OptimizerConfig):
+    """Stochastic gradient descent."""
+
+    name: str = "sgd"
+    learning_rate: float = _allow(0.1, above=0)
+    momentum: float = _allow(0.9, at_least=0, below=1)
+    nesterov: bool = False
+    weight_decay: float = _allow(1e-4, at_least=0)
+
+
+@dataclass
+class MuonConfig(OptimizerConfig):
+    """Muon for the matrices between embedding and head, AdamW with its own learning rate for the rest."""
+
+    name: str = "muon"
+    learning_rate: float = _allow(0.02, above=0)
+    momentum: float = _allow(0.95, at_least=0, below=1)
+    weight_decay: float = _allow(0.1, at_least=0)
+    adamw_learning_rate: float = _allow(1e-3, above=0)
+
+
+@dataclass
+class ShampooConfig(OptimizerConfig):
+    """Shampoo: a preconditioner for each side of a matrix, its roots computed anew every so many steps."""
+
+    name: str = "shampoo"
+    learning_rate: float = _allow(1e-3, above=0)
+    weight_decay: float = _allow(0.01, at_least=0)
+    precondition_every_n_steps: int = _allow(10, at_least=1)
+
+
+@dataclass
+class SOAPConfig(OptimizerConfig):
+    """SOAP: Adam in the basis of Shampoo's preconditioner."""
+
+    name: str = "soap"
+    learning_rate: float = _allow(3e-3, above=0)
+    beta1: float = _allow(0.95, at_least=0, below=1)
+    beta2: float = _allow(0.95, at_least=0, below=1)
+    weight_decay: float = _allow(0.01, at_least=0)
+    precondition_every_n_steps: int = _allow(10, at_least=1)
+
+
+@dataclass
+class ScheduleConfig:
+    """How the learning rate goes: linearly up during the warm-up, then by `name`."""
+
+    name: str
+    warmup_steps: int = _allow(0, at_least=0)
+
+
+@dataclass
+class ConstantConfig(ScheduleConfig):
+    """It stays."""
+
+    name: str = "constant"
+
+
+@dataclass
+class LinearConfig(ScheduleConfig):
+    """It falls linearly to a fraction of itself at the last step."""
+
+    name: str = "linear"
+    final_fraction: float = _allow(0.0, at_least=0, at_most=1)
+
+
+@dataclass
+class CosineConfig(ScheduleConfig):
+    """It falls along half a cosine to a fraction of itself at the last step."""
+
+    name: str = "cosine"
+    final_fraction: float = _allow(0.1, at_least=0, at_most=1)
+
+
+@dataclass
+class WSDConfig(ScheduleConfig):
+    """Warm-up, stable, decay: it stays until the last part of the steps, then falls linearly."""
+
+    name: str = "wsd"
+    decay_fraction: float = _allow(0.2, above=0, at_most=1)
+    final_fraction: float = _allow(0.0, at_least=0, at_most=1)
+
+
+@dataclass
 class DataConfig:
     """What every data set has: its name in the registry."""
 
@@ -117,7 +201,11 @@ class TextConfig(DataConfig):
 
 @dataclass
 class TrainerConfig:
-    """How long, how precisely and on what device; a limit is a count (int) or a fraction (float)."""
+    """How long, how precisely and on what device; a limit is a count (int) or a fraction (float).
+
+    A checkpoint is written at the end of each epoch, and within it after every `save_every_n_steps` steps.
+    With `ema_decay` the average of the weights is validated and tested, not the weights themselves.
+    """
 
     max_epochs: int = _allow(3, at_least=1)
     limit_train_batches: int | float = 1.0
@@ -125,7 +213,9 @@ class TrainerConfig:
     limit_test_batches: int | float = 1.0
     accumulate_grad_batches: int = _allow(1, at_least=1)
     clip_norm: float = _allow(1.0, at_least=0)
-    precision: str = _allow("fp32", choices=("fp32", "bf16"))
+    save_every_n_steps: int = _allow(0, at_least=0)
+    ema_decay: float = _allow(0.0, at_least=0, below=1)
+    precision: str = _allow("fp32", choices=("fp32", "tf32", "bf16", "fp16"))
     device: str = _allow("auto", choices=("auto", "cpu", "cuda"))
 
 
@@ -145,10 +235,14 @@ class LoggerConfig:
 
 @dataclass
 class TrainConfig:
-    """One training run; its files go to `output_dir`/`exp_name`, `resume` is a checkpoint's path."""
+    """One training run; its files go to `output_dir`/`exp_name`.
+
+    `resume` is a checkpoint's path, or "auto": go on with what is in the run's folder, if anything is.
+    """
 
     model: ModelConfig = field(default_factory=TransformerConfig)
     optimizer: OptimizerConfig = field(default_factory=AdamWConfig)
+    schedule: ScheduleConfig = field(default_factory=ConstantConfig)
     data: DataConfig = field(default_factory=TextConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
@@ -161,7 +255,19 @@ class TrainConfig:
 # Option name -> schema; the first option of a group is its default.
 GROUPS: dict[str, dict[str, type[Any]]] = {
     "model": {"transformer": TransformerConfig, "lstm": LSTMConfig},
-    "optimizer": {"adamw": AdamWConfig},
+    "optimizer": {
+        "adamw": AdamWConfig,
+        "sgd": SGDConfig,
+        "muon": MuonConfig,
+        "shampoo": ShampooConfig,
+        "soap": SOAPConfig,
+    },
+    "schedule": {
+        "constant": ConstantConfig,
+        "linear": LinearConfig,
+        "cosine": CosineConfig,
+        "wsd": WSDConfig,
+    },
     "data": {"text": TextConfig},
 }
 

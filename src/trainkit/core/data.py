@@ -61,19 +61,21 @@ class EpochSampler(Sampler[int]):
         self.num_samples = num_samples
         self.seed = seed
         self.epoch = 0
+        self.start = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass; the first epoch is 0."""
+    def set_epoch(self, epoch: int, *, start: int = 0) -> None:
+        """Choose the order of the next pass, and its first sample; both count from 0."""
         self.epoch = epoch
+        self.start = start
 
     def __len__(self) -> int:
-        return self.num_samples
+        return max(0, self.num_samples - self.start)
 
     def __iter__(self) -> Iterator[int]:
         # 2**20 epochs to a seed; the modulus keeps the largest seed within 64 bits
         generator = torch.Generator().manual_seed((self.seed * 2**20 + self.epoch) % 2**63)
         order: list[int] = torch.randperm(self.num_samples, generator=generator).tolist()
-        return iter(order)
+        return iter(order[self.start :])
 
 
 @dataclass(frozen=True)

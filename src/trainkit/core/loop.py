@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from trainkit.core.data import IGNORE_INDEX, Batch
+from trainkit.core.optim import Several
 from trainkit.errors import TrainkitError
 
 
@@ -29,6 +31,12 @@ class EpochResult:
     loss_sum: float = 0.0
     num_tokens: int = 0
     num_steps: int = 0
+    num_batches: int = 0  # taken from the loader
+
+    def add(self, loss_sum: float, num_tokens: int) -> EpochResult:
+        """Give what is done after one step more."""
+        return replace(self, loss_sum=self.loss_sum + loss_sum, num_tokens=self.num_tokens + num_tokens,
+                       num_steps=self.num_steps + 1)  # fmt: skip
 
     @property
     def mean_loss(self) -> float:
@@ -41,6 +49,9 @@ class EpochResult:
         return perplexity(self.mean_loss)
 
 
+NOTHING = EpochResult()
+
+
 def perplexity(mean_loss: float) -> float:
     """Give exp(mean_loss): inf where that overflows, nan for nan."""
     try:
@@ -51,7 +62,7 @@ def perplexity(mean_loss: float) -> float:
 
 def run_training_epoch(
     model: nn.Module,
-    optimizer: Optimizer,
+    optimizer: Optimizer | Several,
     batches: Iterable[Batch],
     *,
     device: torch.device,
@@ -59,8 +70,15 @@ def run_training_epoch(
     clip_norm: float = 0.0,
     precision: str = "fp32",
     epoch: int = 0,
+    before: EpochResult = NOTHING,
+    before_step: Callable[[EpochResult], None] = lambda _: None,
+    after_step: Callable[[EpochResult], None] = lambda _: None,
+    scaler: GradScaler | None = None,
 ) -> EpochResult:
     """Train on every batch, one step per group of `accumulate_grad_batches`; mutates model and optimizer.
+
+    `before` is what an interrupted epoch had done; `before_step` (which may set learning rates) and
+    `after_step` are told what is done so far. `scaler` keeps small fp16 gradients from vanishing.
 
     A group is normalised by its own tokens, so a ragged last group weighs what it holds. A group of
     padding alone makes no step. `clip_norm` 0 is off; `epoch` only names the place of an error.
@@ -70,31 +88,45 @@ def run_training_epoch(
     """
     model.train()
     measure = partial(compute_loss, model, device=device, precision=precision)
-    loss_sum, num_tokens, num_steps = 0.0, 0, 0
+    done = before
     for group in _group(batches, accumulate_grad_batches):
         group_tokens = sum(_count_tokens(batch) for batch in group)
+        done = replace(done, num_batches=done.num_batches + len(group))
         if not group_tokens:
             continue
         optimizer.zero_grad(set_to_none=True)
-        place = f"epoch {epoch}, step {num_steps}"
-        loss_sum += _accumulate(measure, group, num_tokens=group_tokens, place=place)
+        place = f"epoch {epoch}, step {done.num_steps}"
+        loss_sum = _accumulate(measure, group, num_tokens=group_tokens, place=place, scaler=scaler)
+        before_step(done)
+        if scaler is not None:
+            scaler.unscale_(optimizer)  # type: ignore[arg-type]
         if clip_norm:
             nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-        optimizer.step()
-        num_tokens += group_tokens
-        num_steps += 1
-    return EpochResult(loss_sum, num_tokens, num_steps)
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)  # type: ignore[arg-type]
+            scaler.update()
+        done = done.add(loss_sum, group_tokens)
+        after_step(done)
+    return done
 
 
 def _accumulate(
-    measure: Callable[[Batch], Tensor], group: list[Batch], *, num_tokens: int, place: str
+    measure: Callable[[Batch], Tensor],
+    group: list[Batch],
+    *,
+    num_tokens: int,
+    place: str,
+    scaler: GradScaler | None,
 ) -> float:
     """Add the gradients of the group's mean token loss; give its summed loss."""
     group_sum = 0.0
     for batch in group:
         loss = measure(batch)
         group_sum += _check_finite(loss.item(), place)
-        torch.autograd.backward(loss / num_tokens)
+        mean = loss / num_tokens
+        torch.autograd.backward(mean if scaler is None else scaler.scale(mean))
     return group_sum
 
 
@@ -123,7 +155,8 @@ def run_validation_epoch(
 def compute_loss(model: nn.Module, batch: Batch, *, device: torch.device, precision: str) -> Tensor:
     """Give the summed token cross-entropy in nats, float32 []; padding counts nothing."""
     tokens, targets = batch.tokens.to(device), batch.targets.to(device)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    with torch.autocast(device.type, dtype=half, enabled=half is not None):
         logits = model(tokens)  # (batch, time, vocab)
     return F.cross_entropy(
         logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"

@@ -1,22 +1,127 @@
-"""Optimizers, each from its configuration and a model."""
+"""Optimizers, each from its configuration and a model; norms, biases and embeddings do not decay."""
 
 from __future__ import annotations
 
-from torch import nn
-from torch.optim import AdamW
+from collections.abc import Container
+from typing import Any
 
-from trainkit.core.config import AdamWConfig
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from trainkit.core.config import AdamWConfig, MuonConfig, SGDConfig, ShampooConfig, SOAPConfig
+from trainkit.errors import UsageError
+
+Groups = list[dict[str, Any]]
+
+
+class Several:
+    """Optimizers that share the parameters of one model and step together, as one.
+
+    No `Optimizer` itself: each of them is seen by hooks, and nothing is seen twice.
+    """
+
+    def __init__(self, optimizers: list[Optimizer]) -> None:
+        self.optimizers = optimizers
+
+    @property
+    def param_groups(self) -> Groups:
+        """Give the groups of all, in order."""
+        return [group for each in self.optimizers for group in each.param_groups]
+
+    def step(self) -> None:
+        """Make a step of each."""
+        for each in self.optimizers:
+            each.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients of all."""
+        for each in self.optimizers:
+            each.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the state of each, by its place."""
+        return {str(number): each.state_dict() for number, each in enumerate(self.optimizers)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore each."""
+        for number, each in enumerate(self.optimizers):
+            each.load_state_dict(state[str(number)])
 
 
 def build_adamw(config: AdamWConfig, model: nn.Module) -> AdamW:
     """Give AdamW with two groups: first the weights that decay, then those that do not."""
-    decayed, kept = split_parameters(model)
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
-    ]
+    groups = group_parameters(model, config.weight_decay)
     betas = (config.beta1, config.beta2)
     return AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.eps, fused=config.fused or None)
+
+
+def build_sgd(config: SGDConfig, model: nn.Module) -> SGD:
+    """Give SGD with the same two groups."""
+    groups = group_parameters(model, config.weight_decay)
+    return SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.nesterov)
+
+
+def build_muon(config: MuonConfig, model: nn.Module) -> Several:
+    """Give torch's Muon for the matrices of hidden layers, and AdamW for all that Muon is not made for.
+
+    Source: Jordan, Muon: an optimizer for hidden layers, 2024; embeddings and the head are AdamW's.
+    """
+    from torch.optim import Muon  # late: not in the oldest torch that the rest of the core runs on
+
+    outer = {id(parameter) for parameter in list_outer_parameters(model)}
+    inner = [p for p in model.parameters() if p.ndim == 2 and id(p) not in outer]
+    chosen = {id(parameter) for parameter in inner}
+    groups = group_parameters(model, config.weight_decay, without=chosen)
+    optimizers: list[Optimizer] = [AdamW(groups, lr=config.adamw_learning_rate)] if groups else []
+    if inner:
+        optimizers.insert(0, Muon(inner, lr=config.learning_rate, momentum=config.momentum,
+                                  weight_decay=config.weight_decay))  # fmt: skip
+    return Several(optimizers)
+
+
+def build_shampoo(config: ShampooConfig, model: nn.Module) -> Optimizer:
+    """Give pytorch_optimizer's Shampoo. Sources: Gupta et al., arXiv 1802.09568; Anil et al., 2002.09018."""
+    groups = group_parameters(model, config.weight_decay)
+    shampoo: Optimizer = _import_extra("Shampoo")(
+        groups, lr=config.learning_rate, preconditioning_compute_steps=config.precondition_every_n_steps
+    )
+    return shampoo
+
+
+def build_soap(config: SOAPConfig, model: nn.Module) -> Optimizer:
+    """Give pytorch_optimizer's SOAP. Source: Vyas et al., arXiv 2409.11321."""
+    groups = group_parameters(model, config.weight_decay)
+    betas = (config.beta1, config.beta2)
+    soap: Optimizer = _import_extra("SOAP")(
+        groups, lr=config.learning_rate, betas=betas, precondition_frequency=config.precondition_every_n_steps
+    )
+    return soap
+
+
+def _import_extra(name: str) -> Any:
+    try:
+        import pytorch_optimizer  # late: as slow to import as torch itself
+    except ModuleNotFoundError as error:
+        message = f"optimizer {name} needs pytorch_optimizer: pip install 'trainkit[optim]'"
+        raise UsageError("missing-dependency", message) from error
+    return getattr(pytorch_optimizer, name)
+
+
+def group_parameters(model: nn.Module, weight_decay: float, *, without: Container[int] = ()) -> Groups:
+    """Give the weights that decay and those that do not, as groups; `without` are ids of others' ones."""
+    parts = [[p for p in part if id(p) not in without] for part in split_parameters(model)]
+    groups = [
+        {"params": part, "weight_decay": decay}
+        for part, decay in zip(parts, (weight_decay, 0.0), strict=True)
+    ]
+    return [group for group in groups if group["params"]] if without else groups
+
+
+def list_outer_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Give what reads the input or writes the output: embeddings, and the last linear layer."""
+    layers = [module for module in model.modules() if isinstance(module, nn.Embedding | nn.Linear)]
+    outer = [layer for layer in layers if isinstance(layer, nn.Embedding)] + layers[-1:]
+    return [parameter for layer in outer for parameter in layer.parameters()]
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

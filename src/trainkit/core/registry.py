@@ -35,5 +35,8 @@ class Registry:
 MODELS = Registry(
     "model", {"transformer": "trainkit.core.models:Transformer", "lstm": "trainkit.core.models:LSTM"}
 )
-OPTIMIZERS = Registry("optimizer", {"adamw": "trainkit.core.optim:build_adamw"})
+OPTIMIZERS = Registry(
+    "optimizer",
+    {name: f"trainkit.core.optim:build_{name}" for name in ("adamw", "sgd", "muon", "shampoo", "soap")},
+)
 DATASETS = Registry("data set", {"text": "trainkit.core.data:build_text"})

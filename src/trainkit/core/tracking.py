@@ -21,10 +21,12 @@ def start_metrics(path: Path, *, num_epochs: int) -> None:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file)
             kept = [row for row in rows if row["part"] != "test" and int(row["epoch"]) < num_epochs]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    temporary = path.with_name(path.name + ".tmp")  # a crash in the middle keeps the rows
+    with temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(kept)
+    temporary.replace(path)
 
 
 def append_metrics(path: Path, *, epoch: int, step: int, part: str, result: EpochResult) -> None:
@@ -35,7 +37,7 @@ def append_metrics(path: Path, *, epoch: int, step: int, part: str, result: Epoc
         )
 
 
-def track_progress(batches: Iterable[T], *, description: str, total: int) -> Iterable[T]:
+def track_progress(batches: Iterable[T], *, description: str, total: int, done: int = 0) -> Iterable[T]:
     """Show a bar on stderr when that is a terminal and tqdm is there; silent otherwise."""
     if not sys.stderr.isatty():
         return batches
@@ -43,5 +45,5 @@ def track_progress(batches: Iterable[T], *, description: str, total: int) -> Ite
         from tqdm import tqdm  # late: a run in a pipe works without it
     except ModuleNotFoundError:
         return batches
-    bar: Iterable[T] = tqdm(batches, desc=description, total=total, leave=False)
+    bar: Iterable[T] = tqdm(batches, desc=description, total=total, initial=done, leave=False)
     return bar

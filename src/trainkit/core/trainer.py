@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from trainkit.core.checkpoint import Progress, load_checkpoint, restore_checkpoint, save_checkpoint
+from trainkit.core.checkpoint import (
+    BEST,
+    LAST,
+    PREVIOUS,
+    Progress,
+    Stateful,
+    load_checkpoint,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from trainkit.core.config import TrainConfig, validate
 from trainkit.core.data import Corpus, limit_batches
 from trainkit.core.loop import EpochResult, run_training_epoch, run_validation_epoch
+from trainkit.core.optim import Several
 from trainkit.core.registry import DATASETS, MODELS, OPTIMIZERS
+from trainkit.core.schedules import scale_learning_rate
 from trainkit.core.tracking import append_metrics, start_metrics, track_progress
 from trainkit.errors import ConfigError, UsageError
 
@@ -34,7 +49,7 @@ class TrainResult:
     @property
     def best_checkpoint(self) -> Path:
         """The checkpoint of the lowest validation loss."""
-        return self.run_folder / "best.ckpt"
+        return self.run_folder / BEST
 
 
 def train(config: TrainConfig) -> TrainResult:
@@ -64,25 +79,54 @@ class _Run:
     device: torch.device
     corpus: Corpus
     model: nn.Module
-    optimizer: Optimizer
+    optimizer: Optimizer | Several
+    scaler: GradScaler | None
+    average: AveragedModel | None
     progress: Progress = field(default_factory=Progress)
     train: EpochResult = field(default_factory=EpochResult)
     validation: EpochResult = field(default_factory=EpochResult)
+    learning_rates: list[float] = field(
+        default_factory=list
+    )  # of the optimizer's groups, before any schedule
+
+    def extra(self) -> dict[str, Stateful]:
+        """Give the parts that not every run has."""
+        parts = {"scaler": self.scaler, "average": self.average}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def evaluated(self) -> nn.Module:
+        """Give the model to validate, test and keep: the average of the weights, where there is one."""
+        return self.model if self.average is None else self.average.module
 
 
 def _start(config: TrainConfig) -> _Run:
     device = choose_device(config.trainer.device)
-    state = load_checkpoint(Path(config.resume), config) if config.resume is not None else None
+    found = _find_checkpoint(config)
+    state = load_checkpoint(found, config) if found else None
+    if config.trainer.precision == "tf32":
+        torch.set_float32_matmul_precision("high")
     torch.manual_seed(config.seed)
+    random.seed(config.seed)
     corpus = DATASETS.load(config.data.name)(config.data, seed=config.seed)
     model = MODELS.load(config.model.name)(config.model, vocab_size=corpus.vocab_size).to(device)
     optimizer = OPTIMIZERS.load(config.optimizer.name)(config.optimizer, model)
-    run = _Run(config, Path(config.output_dir, config.exp_name), device, corpus, model, optimizer)
+    scaler = GradScaler(device.type) if config.trainer.precision == "fp16" else None
+    average = _build_average(model, config.trainer.ema_decay)
+    folder = Path(config.output_dir, config.exp_name)
+    run = _Run(config, folder, device, corpus, model, optimizer, scaler, average)
+    run.learning_rates = [group["lr"] for group in optimizer.param_groups]
     if state is not None:
-        run.progress = restore_checkpoint(state, model=model, optimizer=optimizer)
-        _check_resume(run)
+        run.progress = restore_checkpoint(state, model=model, optimizer=optimizer, extra=run.extra())
+        _check_resume(run, str(found))
     _prepare_folder(run)
     return run
+
+
+def _build_average(model: nn.Module, decay: float) -> AveragedModel | None:
+    if not decay:
+        return None
+    averaging = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=averaging, use_buffers=True)
 
 
 def choose_device(name: str) -> torch.device:
@@ -100,17 +144,24 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
-def _check_resume(run: _Run) -> None:
+def _find_checkpoint(config: TrainConfig) -> Path | None:
+    if config.resume != "auto":
+        return Path(config.resume) if config.resume is not None else None
+    last = Path(config.output_dir, config.exp_name, LAST)
+    return last if last.exists() or last.with_name(PREVIOUS).exists() else None
+
+
+def _check_resume(run: _Run, path: str) -> None:
     """Refuse to do nothing; forget a best loss whose weights are not in this run's folder."""
     done, asked = run.progress.num_epochs, run.config.trainer.max_epochs
-    if done >= asked:
+    if done > asked or (done == asked and run.config.resume != "auto"):
         raise UsageError(
             "resume-complete",
-            f"'{run.config.resume}' has finished {done} epochs and trainer.max_epochs={asked}: nothing is "
+            f"'{path}' has finished {done} epochs and trainer.max_epochs={asked}: nothing is "
             "left to train; raise trainer.max_epochs",
         )
-    same_folder = Path(str(run.config.resume)).resolve().parent == run.folder.resolve()
-    if not (same_folder and (run.folder / "best.ckpt").exists()):
+    same_folder = Path(path).resolve().parent == run.folder.resolve()
+    if not (same_folder and (run.folder / BEST).exists()):
         run.progress.best_loss = math.nan
 
 
@@ -126,23 +177,47 @@ def _prepare_folder(run: _Run) -> None:
 
 
 def _run_epoch(run: _Run, epoch: int) -> None:
-    """Train, validate, write metrics, save: in this order, so that a crash repeats at most this epoch."""
-    trainer = run.config.trainer
+    """Train, validate, write metrics, save: in this order, so that a crash repeats what was not saved."""
+    trainer, progress = run.config.trainer, run.progress
+    before = EpochResult(**progress.epoch)  # type: ignore[arg-type]
     run.corpus.sampler.set_epoch(epoch)
-    batches, total = limit_batches(run.corpus.train, trainer.limit_train_batches)
+    _, total = limit_batches(run.corpus.train, trainer.limit_train_batches)
+    run.corpus.sampler.set_epoch(epoch, start=before.num_batches * (run.corpus.train.batch_size or 1))
+    batches = islice(run.corpus.train, total - before.num_batches)
+
+    steps = math.ceil(total / trainer.accumulate_grad_batches) * trainer.max_epochs
+
+    def set_learning_rates(done: EpochResult) -> None:
+        step = progress.num_steps + done.num_steps
+        factor = scale_learning_rate(run.config.schedule, step, total_steps=steps)
+        for group, learning_rate in zip(run.optimizer.param_groups, run.learning_rates, strict=True):
+            group["lr"] = learning_rate * factor
+
+    def finish_step(done: EpochResult) -> None:
+        if run.average is not None:
+            run.average.update_parameters(run.model)
+        every = trainer.save_every_n_steps
+        if every and (progress.num_steps + done.num_steps) % every == 0 and done.num_batches < total:
+            progress.epoch = asdict(done)
+            _save_as(run, LAST)
+
     run.train = run_training_epoch(
         run.model,
         run.optimizer,
-        track_progress(batches, description=f"epoch {epoch}", total=total),
+        track_progress(batches, description=f"epoch {epoch}", total=total, done=before.num_batches),
         device=run.device,
         accumulate_grad_batches=trainer.accumulate_grad_batches,
         clip_norm=trainer.clip_norm,
         precision=trainer.precision,
         epoch=epoch,
+        before=before,
+        before_step=set_learning_rates,
+        after_step=finish_step,
+        scaler=run.scaler,
     )
     run.validation = _evaluate(run, "validation")
-    run.progress.num_epochs = epoch + 1
-    run.progress.num_steps += run.train.num_steps
+    progress.num_epochs, progress.epoch = epoch + 1, {}
+    progress.num_steps += run.train.num_steps
     _log(run, "train", run.train)
     _log(run, "validation", run.validation)
     _save(run)
@@ -153,7 +228,7 @@ def _evaluate(run: _Run, part: str) -> EpochResult:
     limit = trainer.limit_test_batches if part == "test" else trainer.limit_val_batches
     batches, total = limit_batches(getattr(run.corpus, part), limit)
     return run_validation_epoch(
-        run.model,
+        run.evaluated(),
         track_progress(batches, description=part, total=total),
         device=run.device,
         precision=trainer.precision,
@@ -181,19 +256,26 @@ def _save(run: _Run) -> None:
     improved = math.isnan(run.progress.best_loss) or loss < run.progress.best_loss
     if improved:
         run.progress.best_loss = loss
-    for name in ("best.ckpt", "last.ckpt") if improved else ("last.ckpt",):
-        save_checkpoint(
-            run.folder / name,
-            config=run.config,
-            model=run.model,
-            optimizer=run.optimizer,
-            progress=run.progress,
-        )
+    for name in (BEST, LAST) if improved else (LAST,):
+        _save_as(run, name)
+
+
+def _save_as(run: _Run, name: str) -> None:
+    save_checkpoint(
+        run.folder / name,
+        config=run.config,
+        model=run.model,
+        optimizer=run.optimizer,
+        progress=run.progress,
+        extra=run.extra(),
+    )
 
 
 def _finish(run: _Run) -> TrainResult:
-    state = load_checkpoint(run.folder / "best.ckpt", run.config)
+    state = load_checkpoint(run.folder / BEST, run.config)
     run.model.load_state_dict(state["model"])
+    if run.average is not None:
+        run.average.load_state_dict(state["extra"]["average"])
     test = _evaluate(run, "test")
     _log(run, "test", test)
     progress = run.progress

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from trainkit.core.checkpoint import Progress, load_checkpoint, restore_checkpoint, save_checkpoint
-from trainkit.core.config import LSTMConfig, TrainConfig
-from trainkit.errors import UsageError
+from trainkit.core.config import LSTMConfig, TextConfig, TrainConfig
+from trainkit.core.models import LSTM
+from trainkit.core.optim import build_adamw
+from trainkit.errors import TrainkitError, UsageError
 
 
 def build_parts(num_features=3):
@@ -69,11 +71,25 @@ def test_crash_while_saving_keeps_the_old_file(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", write_half)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(TrainkitError, match=r"a\.ckpt' could not be written: disk full; the one before"):
         save(tmp_path / "a.ckpt")
 
     assert (tmp_path / "a.ckpt").read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+def test_a_checkpoint_of_the_first_format_loads_for_ever():
+    """Written before there was a place within an epoch; settings that are younger have their defaults."""
+    path = Path(__file__).parents[2] / "assets" / "checkpoints" / "format1.ckpt"
+    config = TrainConfig(
+        model=LSTMConfig(embedding_dim=2, hidden_dim=2), data=TextConfig(sequence_length=8), resume=str(path)
+    )
+    state = load_checkpoint(path, config)
+    model = LSTM(config.model, vocab_size=256)
+    progress = restore_checkpoint(state, model=model, optimizer=build_adamw(config.optimizer, model))
+
+    assert state["format"] == 1
+    assert (progress.num_epochs, progress.num_steps, progress.epoch) == (2, 6, {})
 
 
 class Planted:
@@ -137,7 +153,7 @@ def test_flipped_weight_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("state", "found"), [({"epoch": 3}, "format None"), ([1, 2], "list"), ({"format": 1}, "format 1")]
+    ("state", "found"), [({"epoch": 3}, "format None"), ([1, 2], "list"), ({"format": 3}, "format 3")]
 )
 def test_foreign_file_is_refused(tmp_path, state, found):
     """Somebody else's checkpoint is not ours, even when it is readable."""
@@ -147,7 +163,7 @@ def test_foreign_file_is_refused(tmp_path, state, found):
         load_checkpoint(path, TrainConfig())
 
     assert caught.value.lines() == [
-        f"checkpoint-foreign: '{path}' is no trainkit checkpoint of format 1 (found {found}); "
+        f"checkpoint-foreign: '{path}' is no trainkit checkpoint of format 2 (found {found}); "
         "give a last.ckpt or best.ckpt that this version wrote"
     ]
 

@@ -36,18 +36,20 @@ def test_every_option_is_registered_under_its_name():
     """Schema, group and registry agree on the names."""
     registries = {"model": MODELS, "optimizer": OPTIMIZERS, "data": DATASETS}
 
-    for group, options in GROUPS.items():
-        assert list(options) == list(registries[group].entries)
-        assert [schema().name for schema in options.values()] == list(options)
+    for group, registry in registries.items():
+        assert list(GROUPS[group]) == list(registry.entries)
+        assert [schema().name for schema in GROUPS[group].values()] == list(GROUPS[group])
 
 
 KEYS = """
 model.name model.num_layers model.num_heads model.model_dim model.dropout
 optimizer.name optimizer.learning_rate optimizer.beta1 optimizer.beta2 optimizer.eps
 optimizer.weight_decay optimizer.fused
+schedule.name schedule.warmup_steps
 data.name data.source data.sequence_length data.batch_size data.train_fraction data.validation_fraction
 trainer.max_epochs trainer.limit_train_batches trainer.limit_val_batches trainer.limit_test_batches
-trainer.accumulate_grad_batches trainer.clip_norm trainer.precision trainer.device
+trainer.accumulate_grad_batches trainer.clip_norm
+trainer.save_every_n_steps trainer.ema_decay trainer.precision trainer.device
 logger.csv.enabled exp_name seed output_dir resume
 """
 

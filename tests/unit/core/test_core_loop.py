@@ -79,7 +79,7 @@ def test_same_bits_as_a_loop_by_hand():
     torch.manual_seed(11)
     actual, result = train_copy(model, batches, sgd=False, clip_norm=0.7)
 
-    assert result == EpochResult(expected_sum, count_tokens(batches), 4)
+    assert result == EpochResult(expected_sum, count_tokens(batches), num_steps=4, num_batches=4)
     assert largest_difference(actual, expected) == 0.0
     assert largest_difference(actual, model) > 0.0
 

@@ -55,6 +55,7 @@ def test_train_writes_its_files(tiny_config, tmp_path, model, precision):
         "config.json",
         "last.ckpt",
         "metrics.csv",
+        "previous.ckpt",
     ]
     assert json.loads((folder / "config.json").read_text()) == asdict(config)
     assert [(row["epoch"], row["part"]) for row in rows] == [
@@ -103,6 +104,84 @@ def test_resume_in_new_processes_is_bitwise_equal(text_file, tmp_path, uncovered
     assert read_state(straight / "last.ckpt") == read_state(halves / "last.ckpt")
     assert read_state(straight / "best.ckpt") == read_state(halves / "best.ckpt")
     assert (straight / "metrics.csv").read_bytes() == (halves / "metrics.csv").read_bytes()
+
+
+class KilledError(Exception):
+    """Stands for a SIGKILL: nothing of the run goes on after it."""
+
+
+@pytest.mark.parametrize("after", range(1, 9))
+@pytest.mark.parametrize(("accumulate", "every"), [(1, 1), (3, 1), (2, 2)])
+def test_a_run_that_died_in_an_epoch_goes_on_bitwise(
+    tiny_config, tmp_path, monkeypatch, accumulate, every, after
+):
+    """At whatever step, the last of an epoch too, from the place that was saved, not from the epoch's start."""
+
+    def make(folder):
+        config = tiny_config(accumulate_grad_batches=accumulate, save_every_n_steps=every)
+        return replace(config, output_dir=str(tmp_path / folder), resume="auto")
+
+    straight = train(make("straight"))
+    each = straight.num_steps // 2  # epochs
+    assert each >= 2 and straight.num_steps % 2 == 0
+    after = min(after, straight.num_steps)
+    with monkeypatch.context() as patch:
+        count_steps(patch, die_after=after)
+        with pytest.raises(KilledError):
+            train(make("killed"))
+    steps = count_steps(monkeypatch, die_after=1000)
+    killed = train(make("killed"))
+
+    within = [step for step in range(1, after + 1) if step % every == 0 and step % each]
+    saved = max([0, *within, *(step for step in range(1, after) if step % each == 0)])
+    assert len(steps) == straight.num_steps - saved
+    for name in ("last.ckpt", "best.ckpt"):
+        assert read_state(killed.run_folder / name) == read_state(straight.run_folder / name)
+    metrics = [(result.run_folder / "metrics.csv").read_bytes() for result in (killed, straight)]
+    assert metrics[0] == metrics[1]
+    assert killed.train == straight.train
+
+
+def count_steps(monkeypatch, die_after):
+    """Give a list that grows with each step; the run dies right after one of them."""
+    steps = []
+    real = trainer.run_training_epoch
+
+    def run(*arguments, after_step, **options):
+        def then(done):
+            after_step(done)
+            steps.append(done)
+            if len(steps) == die_after:
+                raise KilledError
+
+        return real(*arguments, after_step=then, **options)
+
+    monkeypatch.setattr(trainer, "run_training_epoch", run)
+    return steps
+
+
+def test_resume_auto_finishes_what_was_only_not_tested(tiny_config):
+    """A run that died after its last epoch is tested; without a run there is nothing to go on with."""
+    config = replace(tiny_config(), resume="auto")
+    first, again = train(config), train(config)
+
+    assert (again.num_steps, again.test) == (first.num_steps, first.test)
+
+
+def test_a_damaged_last_falls_back_to_the_one_before(tiny_config, capfd):
+    """And says so; the end is the same."""
+    config = replace(tiny_config(save_every_n_steps=1), resume="auto")
+    first = train(config)
+    expected = read_state(first.run_folder / "last.ckpt")
+    (first.run_folder / "last.ckpt").write_bytes(b"half a file")
+    again = train(config)
+
+    assert "going on from" in capfd.readouterr().err
+    assert read_state(again.run_folder / "last.ckpt") == expected
+    (first.run_folder / "last.ckpt").write_bytes(b"")
+    (first.run_folder / "previous.ckpt").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"previous\.ckpt' cannot be read"):
+        train(config)
 
 
 def script_validation(monkeypatch, losses):
