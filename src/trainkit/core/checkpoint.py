@@ -51,6 +51,7 @@ class Progress:
     num_steps: int = 0
     best_loss: float = float("nan")
     epoch: dict[str, float] = field(default_factory=dict)
+    epochs_without_gain: int = 0
 
 
 def save_checkpoint(

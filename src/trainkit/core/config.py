@@ -204,7 +204,9 @@ class TrainerConfig:
     """How long, how precisely and on what device; a limit is a count (int) or a fraction (float).
 
     A checkpoint is written at the end of each epoch, and within it after every `save_every_n_steps` steps.
-    With `ema_decay` the average of the weights is validated and tested, not the weights themselves.
+    With `ema_decay` the average of the weights is validated and tested, not the weights themselves. A run
+    ends early after `patience` epochs (0: never) without a lower validation loss. The first `profile_steps`
+    steps of a run are written to profile.json, to be opened in Perfetto.
     """
 
     max_epochs: int = _allow(3, at_least=1)
@@ -215,6 +217,9 @@ class TrainerConfig:
     clip_norm: float = _allow(1.0, at_least=0)
     save_every_n_steps: int = _allow(0, at_least=0)
     ema_decay: float = _allow(0.0, at_least=0, below=1)
+    patience: int = _allow(0, at_least=0)
+    compile: bool = False
+    profile_steps: int = _allow(0, at_least=0)
     precision: str = _allow("fp32", choices=("fp32", "tf32", "bf16", "fp16"))
     device: str = _allow("auto", choices=("auto", "cpu", "cuda"))
 

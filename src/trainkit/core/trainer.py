@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -66,7 +69,10 @@ def train(config: TrainConfig) -> TrainResult:
         raise ConfigError(mistakes)
     run = _start(config)
     for epoch in range(run.progress.num_epochs, config.trainer.max_epochs):
-        _run_epoch(run, epoch)
+        if 0 < config.trainer.patience <= run.progress.epochs_without_gain:
+            break
+        with _profile(run):
+            _run_epoch(run, epoch)
     return _finish(run)
 
 
@@ -79,12 +85,14 @@ class _Run:
     device: torch.device
     corpus: Corpus
     model: nn.Module
+    trained: nn.Module  # the same, compiled if asked for
     optimizer: Optimizer | Several
     scaler: GradScaler | None
     average: AveragedModel | None
     progress: Progress = field(default_factory=Progress)
     train: EpochResult = field(default_factory=EpochResult)
     validation: EpochResult = field(default_factory=EpochResult)
+    count_profiled: Callable[[], None] | None = None
     learning_rates: list[float] = field(
         default_factory=list
     )  # of the optimizer's groups, before any schedule
@@ -113,7 +121,8 @@ def _start(config: TrainConfig) -> _Run:
     scaler = GradScaler(device.type) if config.trainer.precision == "fp16" else None
     average = _build_average(model, config.trainer.ema_decay)
     folder = Path(config.output_dir, config.exp_name)
-    run = _Run(config, folder, device, corpus, model, optimizer, scaler, average)
+    trained = cast(nn.Module, torch.compile(model)) if config.trainer.compile else model
+    run = _Run(config, folder, device, corpus, model, trained, optimizer, scaler, average)
     run.learning_rates = [group["lr"] for group in optimizer.param_groups]
     if state is not None:
         run.progress = restore_checkpoint(state, model=model, optimizer=optimizer, extra=run.extra())
@@ -196,13 +205,15 @@ def _run_epoch(run: _Run, epoch: int) -> None:
     def finish_step(done: EpochResult) -> None:
         if run.average is not None:
             run.average.update_parameters(run.model)
+        if run.count_profiled is not None:
+            run.count_profiled()
         every = trainer.save_every_n_steps
         if every and (progress.num_steps + done.num_steps) % every == 0 and done.num_batches < total:
             progress.epoch = asdict(done)
             _save_as(run, LAST)
 
     run.train = run_training_epoch(
-        run.model,
+        run.trained,
         run.optimizer,
         track_progress(batches, description=f"epoch {epoch}", total=total, done=before.num_batches),
         device=run.device,
@@ -221,6 +232,38 @@ def _run_epoch(run: _Run, epoch: int) -> None:
     _log(run, "train", run.train)
     _log(run, "validation", run.validation)
     _save(run)
+
+
+@contextmanager
+def _profile(run: _Run) -> Iterator[None]:
+    """Write what the first steps of this process do, operation by operation, once."""
+    steps = run.config.trainer.profile_steps
+    path = run.folder / "profile.json"
+    if not steps or path.exists():
+        yield
+        return
+    from torch.profiler import profile  # late: a fifth of a second
+
+    session, left = profile(), steps
+
+    def stop() -> None:
+        if run.count_profiled is not None:
+            run.count_profiled = None
+            session.stop()
+            session.export_chrome_trace(str(path))
+
+    def count() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            stop()
+
+    session.start()
+    run.count_profiled = count
+    try:
+        yield
+    finally:
+        stop()
 
 
 def _evaluate(run: _Run, part: str) -> EpochResult:
@@ -254,6 +297,7 @@ def _save(run: _Run) -> None:
     """
     loss = run.validation.mean_loss
     improved = math.isnan(run.progress.best_loss) or loss < run.progress.best_loss
+    run.progress.epochs_without_gain = 0 if improved else run.progress.epochs_without_gain + 1
     if improved:
         run.progress.best_loss = loss
     for name in (BEST, LAST) if improved else (LAST,):

@@ -202,7 +202,8 @@ def _judge_broken(expected: Run, actual: Run) -> Verification | None:
         try:
             pair = compare_recordings(expected.recording, actual.recording)
             comparison, which = pair.comparison, pair.which
-            before = f"until then {comparison.num_steps} steps were bitwise identical"
+            equal = "1 step was" if comparison.num_steps == 1 else f"{comparison.num_steps} steps were"
+            before = f"until then {equal} bitwise identical"
             if comparison.first and not _is_cut(comparison, run is expected):
                 before = f"before that it diverged {comparison.first.where()}"
         except CannotJudgeError as error:

@@ -49,7 +49,8 @@ schedule.name schedule.warmup_steps
 data.name data.source data.sequence_length data.batch_size data.train_fraction data.validation_fraction
 trainer.max_epochs trainer.limit_train_batches trainer.limit_val_batches trainer.limit_test_batches
 trainer.accumulate_grad_batches trainer.clip_norm
-trainer.save_every_n_steps trainer.ema_decay trainer.precision trainer.device
+trainer.save_every_n_steps trainer.ema_decay
+trainer.patience trainer.compile trainer.profile_steps trainer.precision trainer.device
 logger.csv.enabled exp_name seed output_dir resume
 """
 

@@ -209,6 +209,46 @@ def test_best_is_the_lowest_validation_loss(tiny_config, monkeypatch, losses, be
     assert torch.load(result.run_folder / "last.ckpt", weights_only=True)["progress"]["num_epochs"] == 3
 
 
+def test_patience_ends_a_run_that_gains_nothing(tiny_config, monkeypatch):
+    """After so many epochs in a row without a lower loss; the best is tested, and a resume stays ended."""
+    config = replace(tiny_config(max_epochs=9, patience=2), resume="auto")
+    script_validation(monkeypatch, [3.0, 2.0, 2.5, 1.9, 1.9, 2.0, 0.5])
+    result = train(config)
+    assert (result.num_epochs, result.test.mean_loss) == (6, 0.5)
+
+    script_validation(monkeypatch, [0.25])
+    again = train(config)
+    assert (again.num_epochs, again.test.mean_loss) == (6, 0.25)
+
+
+def test_the_first_steps_can_be_profiled(tiny_config):
+    """A trace that Perfetto opens, with the optimizer's steps in it; training is as without."""
+    plain = train(tiny_config())
+    expected = read_state(plain.run_folder / "last.ckpt")
+    profiled = train(tiny_config(profile_steps=2))
+    trace = json.loads((profiled.run_folder / "profile.json").read_text())
+    names = [event.get("name", "") for event in trace["traceEvents"]]
+
+    assert sum("Optimizer.step" in name for name in names) == 2
+    assert read_state(profiled.run_folder / "last.ckpt") == expected
+
+
+def test_a_compiled_model_is_saved_under_its_own_names(tiny_config, monkeypatch):
+    """What is compiled is called in training; the checkpoint is one that a plain run reads."""
+    compiled = []
+
+    def compile_nothing(model):
+        compiled.append(model)
+        return torch._dynamo.eval_frame.OptimizedModule(model, lambda call: call)
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    result = train(replace(tiny_config(compile=True, max_epochs=1), exp_name="compiled"))
+    plain = train(tiny_config(max_epochs=1))
+
+    assert len(compiled) == 1
+    assert read_state(result.run_folder / "last.ckpt") == read_state(plain.run_folder / "last.ckpt")
+
+
 def test_every_epoch_has_its_own_order(tiny_config, monkeypatch):
     """The trainer shuffles each epoch anew: the same windows, in another order."""
     epochs = []
