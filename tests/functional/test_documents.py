@@ -10,6 +10,8 @@ from trainkit.guards import GUARDS
 
 # Words with a hyphen in quotation marks that are no slugs.
 OTHER_WORDS = {
+    "packed-refs",
+    "read-tree",
     "after-fault",
     "before-fault",
     "deep-end",
