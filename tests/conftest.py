@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ pytest_plugins = ["pytester"]
 ASSETS = Path(__file__).parent / "assets"
 REPOSITORY = Path(__file__).parents[1]
 
+
+# A shell that runs tests in the background lets them ignore SIGINT, and all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # For processes that import torch and run nothing that is not measured elsewhere: coverage doubles their time.
 UNCOVERED = {"COVERAGE_PROCESS_START": "", "COVERAGE_PROCESS_CONFIG": ""}

@@ -201,6 +201,7 @@ class HydraRoot(TrainConfig):
     )
     model: Any = MISSING
     optimizer: Any = MISSING
+    schedule: Any = MISSING
     data: Any = MISSING
 
 
@@ -232,7 +233,9 @@ ASSIGNMENT = st.one_of(
     st.builds("{}={}".format, st.sampled_from(["exp_name", "output_dir", "resume"]), NAME),
     st.builds("output_dir='{}, {}'".format, NAME, NAME),
     st.sampled_from(["resume=null", "exp_name=${seed}_x", "data.batch_size=${data.sequence_length}"]),
-    st.sampled_from(["model=lstm", "model=transformer", "optimizer=adamw", "data=text", "exp_name=7"]),
+    st.sampled_from(
+        ["model=lstm", "model=transformer", "optimizer=adamw", "schedule=wsd", "data=text", "exp_name=7"]
+    ),
 )
 
 
