@@ -106,7 +106,10 @@ def _keep_previous(path: Path) -> None:
     """Give the old file a second name before it loses its first: at no moment is there none."""
     other = path.with_name(PREVIOUS + ".tmp")
     other.unlink(missing_ok=True)
-    other.hardlink_to(path)
+    try:
+        other.hardlink_to(path)
+    except OSError:  # a file system without links: for a moment there is only the previous one
+        other = path
     other.replace(path.with_name(PREVIOUS))
 
 

@@ -158,7 +158,7 @@ class _Comparer:
     def _compare_step(self, left: Event, right: Event) -> None:
         at_start = list(self._differ_at_start())
         step = left["step"]
-        if "light" not in left:
+        if "light" not in left and self._parameters.guessed:
             self._settle_guesses(left, right)
         light = self._light = "light" in left and "light" in right
         found = [*at_start, *(differ_lightly(left, right) if light else self._differ_in_step(left, right))]

@@ -92,6 +92,20 @@ def test_a_checkpoint_of_the_first_format_loads_for_ever():
     assert (progress.num_epochs, progress.num_steps, progress.epoch) == (2, 6, {})
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_the_last_one_becomes_the_previous_one(tmp_path, monkeypatch, links):
+    """On a file system that knows no links, too."""
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError("not supported")))
+    save(tmp_path / "last.ckpt")
+    before = (tmp_path / "last.ckpt").read_bytes()
+    save(tmp_path / "last.ckpt", progress=Progress(num_steps=7))
+
+    assert (tmp_path / "previous.ckpt").read_bytes() == before
+    assert (tmp_path / "last.ckpt").read_bytes() != before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt", "previous.ckpt"]
+
+
 class Planted:
     """A pickle that writes a file when it is read carelessly."""
 
