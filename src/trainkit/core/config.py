@@ -341,6 +341,9 @@ def _check_together(config: TrainConfig) -> Iterator[Mistake]:
             f"data.validation_fraction={config.data.validation_fraction!r}: must be at most 1 - "
             f"data.train_fraction={config.data.train_fraction!r}",
         )
+    optimizer = config.optimizer
+    if isinstance(optimizer, SGDConfig) and optimizer.nesterov and not optimizer.momentum:
+        yield "config-range", "optimizer.nesterov=True: needs optimizer.momentum above 0"
     path = PurePath(config.exp_name)
     if not config.exp_name or path.is_absolute() or ".." in path.parts:
         yield "config-range", f"exp_name={config.exp_name!r}: must name a folder inside output_dir"

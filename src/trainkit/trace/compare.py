@@ -80,6 +80,7 @@ class Comparison:
     expected: Summary
     actual: Summary
     modes: tuple[str, str] = ("", "")  # of the first differing step
+    guessed: bool = False  # some tensors were matched by order alone
     light: bool = False  # recorded by the light pass, which tells that something differs, not what
     resumed: bool = False  # a checkpoint was loaded in the first differing step
     reads: tuple[int, str] | None = None  # step and value of a number that only the baseline takes out
@@ -149,6 +150,7 @@ class _Comparer:
             drift=tuple(self._list_drift()),
             expected=self._left.summary,
             actual=self._right.summary,
+            guessed=bool(self._parameters.guessed),
             light=self._light,
             modes=self._modes,
             resumed=self._resumed,

@@ -125,7 +125,9 @@ def judge_runs(
 
 def _judge_wavering(light: Comparison, result: Verification) -> Verification:
     """Results that differed once and agree when they are recorded again prove that a side does not repeat."""
-    results = {"loss", "evaluated", "saved", "values", "steps", "initial values"}
+    results = {"loss", "evaluated", "saved", "steps"}
+    if not light.guessed:  # else the full pass may have found better pairs
+        results |= {"values", "initial values"}
     differed = [item for item in light.first.differences if item.key in results] if light.first else []
     if differed and result.status in {Status.IDENTICAL, Status.NOTED}:
         summary = f"{light.first.describe()} differed, and did not when recorded again"  # type: ignore[union-attr]

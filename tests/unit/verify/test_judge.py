@@ -293,6 +293,18 @@ def test_a_result_that_differed_once_is_unstable(judge, make_run, script):
     assert result.summary == "step 2, loss: loss of micro_step 1 differed, and did not when recorded again"
 
 
+def test_weights_that_were_only_paired_wrongly_are_no_sign_of_it(judge, make_run, script):
+    """Equal at first and renamed: the light pass pairs them by order, the full one by what training does."""
+    script.parameters = [["a", "float32[2]", "0"], ["b", "float32[2]", "0"]]
+    actual = script.copy()
+    actual.parameters = [["x", "float32[2]", "0"], ["y", "float32[2]", "0"]]
+    actual.end["values"] = actual.end["values"][16:] + actual.end["values"][:16]
+
+    result = judge(make_light(script), make_light(actual), record=lambda *_: make_run(script))
+
+    assert result.status is Status.IDENTICAL
+
+
 @pytest.mark.parametrize("name", ["gradients", "parameters", "state", "buffers"])
 def test_every_part_of_a_light_step_counts(judge, script, name):
     """A digest of all gradients, weights, states, buffers."""
