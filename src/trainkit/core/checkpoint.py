@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import os
-import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -21,12 +20,13 @@ from torch.optim import Optimizer
 
 from trainkit.core.config import GROUPS, TrainConfig
 from trainkit.core.optim import Several
+from trainkit.core.rng import capture_rng, restore_rng
 from trainkit.errors import TrainkitError, UsageError
 
-FORMAT = 2  # 1 knew no place within an epoch; it is read for ever
+FORMAT = 3  # 1 knew no place within an epoch, 2 called items tokens; both are read for ever
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 # A resumed run continues the same run: these parts of the configuration may not differ.
-IDENTITY = ("model", "optimizer", "schedule", "data", "seed")
+IDENTITY = ("model", "optimizer", "schedule", "data", "seed", "freeze")
 _KEYS = {"format", "config", "model", "optimizer", "progress", "extra", "rng"}
 
 
@@ -50,7 +50,7 @@ class Progress:
     num_epochs: int = 0
     num_steps: int = 0
     best_loss: float = float("nan")
-    epoch: dict[str, float] = field(default_factory=dict)
+    epoch: dict[str, Any] = field(default_factory=dict)
     epochs_without_gain: int = 0
 
 
@@ -62,10 +62,12 @@ def save_checkpoint(
     optimizer: Optimizer | Several,
     progress: Progress,
     extra: Mapping[str, Stateful] = MappingProxyType({}),
+    rng: Mapping[str, Any] | None = None,
 ) -> None:
     """Write everything that a run needs to continue; a crash leaves the old file as it was.
 
-    `extra` are parts that not every run has, such as an average of the weights or a scaler of gradients.
+    `extra` are parts that not every run has, such as an average of the weights or a scaler of gradients;
+    `rng` is what `capture_rng` gave, now if nothing is said.
 
     Raises:
         TrainkitError: the file cannot be written, for instance because the disk is full.
@@ -77,11 +79,7 @@ def save_checkpoint(
         "optimizer": optimizer.state_dict(),
         "progress": asdict(progress),
         "extra": {name: part.state_dict() for name, part in extra.items()},
-        "rng": {
-            "cpu": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all(),
-            "python": random.getstate(),
-        },
+        "rng": dict(rng if rng is not None else capture_rng()),
     }
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -120,8 +118,11 @@ def load_checkpoint(path: Path, config: TrainConfig) -> dict[str, Any]:
         UsageError: it is missing, damaged, not ours, or of another run.
     """
     state = _read_or_previous(path)
-    if isinstance(state, dict) and state.get("format") == 1:
-        state["extra"] = {}
+    if isinstance(state, dict) and state.get("format") in (1, 2):
+        state.setdefault("extra", {})
+        done = state["progress"].get("epoch", {})
+        if "num_tokens" in done:
+            done["num_items"] = done.pop("num_tokens")
     if not isinstance(state, dict) or set(state) != _KEYS or state["format"] not in range(1, FORMAT + 1):
         found = f"format {state.get('format')!r}" if isinstance(state, dict) else type(state).__name__
         raise UsageError(
@@ -133,7 +134,7 @@ def load_checkpoint(path: Path, config: TrainConfig) -> dict[str, Any]:
     differences = [
         f"{key} is {there!r} there and {here!r} here"
         for part in IDENTITY
-        for key, there, here in _diff(part, theirs[part], ours[part])
+        for key, there, here in _diff(part, theirs.get(part, ours[part]), ours[part])
     ]
     if differences:
         raise UsageError(
@@ -196,8 +197,11 @@ def restore_checkpoint(
     model: nn.Module,
     optimizer: Optimizer | Several,
     extra: Mapping[str, Stateful] = MappingProxyType({}),
+    generators: Sequence[torch.Generator] = (),
 ) -> Progress:
     """Put weights, optimizer state and RNG back; the CUDA RNG where both sides have as many devices.
+
+    `generators` are those of the data's own loaders.
 
     Raises:
         UsageError: the same configuration, but the code builds other parameters today.
@@ -214,9 +218,34 @@ def restore_checkpoint(
             f"the model of this version has other parameters than the checkpoint: "
             f"{' '.join(str(error).split())}; train anew, or resume with the version that wrote it",
         ) from error
-    torch.set_rng_state(state["rng"]["cpu"])
-    if "python" in state["rng"]:
-        random.setstate(state["rng"]["python"])
-    if len(state["rng"]["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+    restore_rng(state["rng"], generators)
     return Progress(**state["progress"])
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """Give the weights in a file: a checkpoint of ours (the average, where it has one), a state dict, a
+    Lightning checkpoint, or safetensors.
+
+    Raises:
+        UsageError: it cannot be read, or holds no weights.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file  # late: an extra
+
+        return load_file(path)
+    state = _read(path)
+    if isinstance(state, dict):
+        average = state.get("extra", {}).get("average", {}) if isinstance(state.get("extra"), dict) else {}
+        inside = {
+            name.removeprefix("module."): value
+            for name, value in average.items()
+            if name.startswith("module.")
+        }
+        found = inside or state.get("model", state.get("state_dict", state))
+        if (
+            isinstance(found, dict)
+            and found
+            and all(isinstance(value, torch.Tensor) for value in found.values())
+        ):
+            return found
+    raise UsageError("checkpoint-foreign", f"'{path}' holds no weights: give a checkpoint or a state dict")

@@ -11,7 +11,15 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainkit.core.config import GROUPS, Mistake, TrainConfig, iter_fields, validate
+from trainkit.core.config import (
+    DATA_OF,
+    GROUPS,
+    OPTIMIZER_OF,
+    Mistake,
+    TrainConfig,
+    iter_fields,
+    validate,
+)
 from trainkit.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
@@ -21,7 +29,8 @@ if TYPE_CHECKING:
 def compose(overrides: Sequence[str]) -> TrainConfig:
     """Apply `key=value`, `++key=value` and group choices (`model=lstm`, first, wherever they stand).
 
-    Later overrides win; interpolations (`${seed}`) are resolved and checked like values.
+    A model brings the data and the optimizer that go with it, where these are not chosen. Later overrides
+    win; interpolations (`${seed}`) are resolved and checked like values.
 
     Raises:
         ConfigError: holds every mistake: of grammar, names, types and ranges.
@@ -36,6 +45,8 @@ def compose(overrides: Sequence[str]) -> TrainConfig:
             for key, value in _flatten(override.key_or_group, override.value()):
                 if key in values:
                     values[key] = value
+                elif (owner := _find_owner(key, values)) is not None:
+                    values[owner] = _put(values[owner], key.removeprefix(owner + ".").split("."), value)
                 elif key.partition(".")[0] not in broken:
                     mistakes.append(_explain_unknown(key, value, config, list(values)))
     _fill(config, _resolve(values, mistakes))
@@ -101,19 +112,39 @@ def _is_choice(override: Override) -> bool:
     return override.key_or_group in GROUPS and not isinstance(override.value(), dict)
 
 
+def _find_owner(key: str, values: dict[str, Any]) -> str | None:
+    """Give the leaf above the key that takes any keys below it."""
+    return next(
+        (each for each, old in values.items() if type(old) is dict and key.startswith(each + ".")), None
+    )
+
+
+def _put(old: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+    """Give a copy with the value at the path."""
+    name, *rest = path
+    inner = old.get(name)
+    return old | {name: _put(inner if isinstance(inner, dict) else {}, rest, value) if rest else value}
+
+
 def _choose_options(config: TrainConfig, parsed: list[Override], mistakes: list[Mistake]) -> set[str]:
     """Set the chosen options; give the groups whose choice is unknown: their keys cannot be judged."""
-    broken = set()
+    broken, chosen = set(), set()
     for override in filter(_is_choice, parsed):
         group, name = override.key_or_group, override.value()
         options = GROUPS[group]
         if isinstance(name, str) and name in options:
             setattr(config, group, options[name]())
+            chosen.add(group)
         else:
             broken.add(group)
             mistakes.append(
                 ("config-unknown-choice", f"{group}={name}: no such option{suggest(str(name), options)}")
             )
+    model = config.model.name
+    implied = {"data": DATA_OF.get(model, ("import",))[0], "optimizer": OPTIMIZER_OF.get(model, "adamw")}
+    for group, name in implied.items():
+        if group not in chosen | broken:
+            setattr(config, group, GROUPS[group][name]())
     return broken
 
 
@@ -149,7 +180,7 @@ def _suggest_key(key: str, known: list[str]) -> str:
 
 def _resolve(values: dict[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
     """Replace interpolations by what they point at; one that leads nowhere is a mistake, and left out."""
-    dynamic = {key for key, value in values.items() if isinstance(value, str) and "${" in value}
+    dynamic = {key for key, value in values.items() if "${" in str(value)}
     if not dynamic:
         return values
     from omegaconf import OmegaConf
@@ -166,7 +197,10 @@ def _resolve(values: dict[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
             del resolved[key]
     for key in sorted(dynamic):
         try:
-            resolved[key] = OmegaConf.select(root, key)
+            found = OmegaConf.select(root, key)
+            resolved[key] = (
+                OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+            )
         except OmegaConfBaseException as error:
             mistakes.append(_explain_interpolation(key, values[key], error))
             del resolved[key]

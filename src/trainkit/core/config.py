@@ -11,11 +11,19 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 Mistake = tuple[str, str]
 
-_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string", type(None): "null"}
+_WORDS = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "a string",
+    list: "a list of strings",
+    dict: "keys below it",
+    type(None): "null",
+}
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,18 @@ class LSTMConfig(ModelConfig):
     embedding_dim: int = _allow(64, at_least=1)
     hidden_dim: int = _allow(256, at_least=1)
     dropout: float = _allow(0.1, at_least=0, below=1)
+
+
+@dataclass
+class ImportedModelConfig(ModelConfig):
+    """Anything importable, called with `kwargs`: a LightningModule or a Task, an `nn.Module` with a loss, an
+    estimator with `fit` and `predict`; `loss` is a function of torch.nn.functional or a dotted path.
+    """
+
+    name: str = "import"
+    target: str = ""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    loss: str = ""
 
 
 @dataclass
@@ -141,6 +161,13 @@ class SOAPConfig(OptimizerConfig):
 
 
 @dataclass
+class OwnConfig(OptimizerConfig):
+    """What the model's own `configure_optimizers` gives, its schedulers with it."""
+
+    name: str = "own"
+
+
+@dataclass
 class ScheduleConfig:
     """How the learning rate goes: linearly up during the warm-up, then by `name`."""
 
@@ -182,9 +209,11 @@ class WSDConfig(ScheduleConfig):
 
 @dataclass
 class DataConfig:
-    """What every data set has: its name in the registry."""
+    """What every data set has: its name in the registry; `batch_size` is of one process."""
 
     name: str
+    batch_size: int = _allow(32, at_least=1)
+    num_workers: int = _allow(0, at_least=0)
 
 
 @dataclass
@@ -194,9 +223,19 @@ class TextConfig(DataConfig):
     name: str = "text"
     source: str = "pydoc_data.topics"
     sequence_length: int = _allow(128, at_least=1)
-    batch_size: int = _allow(32, at_least=1)
     train_fraction: float = _allow(0.6, above=0, at_most=1)
     validation_fraction: float = _allow(0.2, at_least=0, below=1)
+
+
+@dataclass
+class ImportedDataConfig(DataConfig):
+    """Anything importable, called with `kwargs`: a LightningDataModule, or what gives (train, validation,
+    test) as loaders or as data sets; `batch_size` and `num_workers` are for the latter.
+    """
+
+    name: str = "import"
+    target: str = ""
+    kwargs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -205,8 +244,12 @@ class TrainerConfig:
 
     A checkpoint is written at the end of each epoch, and within it after every `save_every_n_steps` steps.
     With `ema_decay` the average of the weights is validated and tested, not the weights themselves. A run
-    ends early after `patience` epochs (0: never) without a lower validation loss. The first `profile_steps`
+    ends early after `patience` epochs (0: never) without a lower validation loss; `monitor` names another
+    value that the validation step gives or logs to be that loss. The first `profile_steps`
     steps of a run are written to profile.json, to be opened in Perfetto.
+
+    A step averages the loss over the items (tokens, images) of all its batches; with
+    `average_over=batches` each batch's mean counts 1 / `accumulate_grad_batches`, as in Lightning.
     """
 
     max_epochs: int = _allow(3, at_least=1)
@@ -214,10 +257,12 @@ class TrainerConfig:
     limit_val_batches: int | float = 1.0
     limit_test_batches: int | float = 1.0
     accumulate_grad_batches: int = _allow(1, at_least=1)
+    average_over: str = _allow("items", choices=("items", "batches"))
     clip_norm: float = _allow(1.0, at_least=0)
     save_every_n_steps: int = _allow(0, at_least=0)
     ema_decay: float = _allow(0.0, at_least=0, below=1)
     patience: int = _allow(0, at_least=0)
+    monitor: str = ""
     compile: bool = False
     profile_steps: int = _allow(0, at_least=0)
     precision: str = _allow("fp32", choices=("fp32", "tf32", "bf16", "fp16"))
@@ -243,6 +288,8 @@ class TrainConfig:
     """One training run; its files go to `output_dir`/`exp_name`.
 
     `resume` is a checkpoint's path, or "auto": go on with what is in the run's folder, if anything is.
+    `init_from` is a checkpoint or a state dict (also safetensors) whose weights a new run begins with;
+    parameters whose names match a pattern of `freeze` (such as "blocks.0.*") are not trained.
     """
 
     model: ModelConfig = field(default_factory=TransformerConfig)
@@ -255,17 +302,20 @@ class TrainConfig:
     seed: int = _allow(0, at_least=0, at_most=2**32 - 1)
     output_dir: str = "runs"
     resume: str | None = None
+    init_from: str | None = None
+    freeze: list[str] = field(default_factory=list)
 
 
 # Option name -> schema; the first option of a group is its default.
 GROUPS: dict[str, dict[str, type[Any]]] = {
-    "model": {"transformer": TransformerConfig, "lstm": LSTMConfig},
+    "model": {"transformer": TransformerConfig, "lstm": LSTMConfig, "import": ImportedModelConfig},
     "optimizer": {
         "adamw": AdamWConfig,
         "sgd": SGDConfig,
         "muon": MuonConfig,
         "shampoo": ShampooConfig,
         "soap": SOAPConfig,
+        "own": OwnConfig,
     },
     "schedule": {
         "constant": ConstantConfig,
@@ -273,8 +323,11 @@ GROUPS: dict[str, dict[str, type[Any]]] = {
         "cosine": CosineConfig,
         "wsd": WSDConfig,
     },
-    "data": {"text": TextConfig},
+    "data": {"text": TextConfig, "import": ImportedDataConfig},
 }
+# Model -> the data that it takes, and its optimizer; the first is chosen where nothing is said.
+DATA_OF = {"transformer": ("text", "import"), "lstm": ("text", "import")}
+OPTIMIZER_OF = {"import": "own"}
 
 
 def iter_fields(config: Any, prefix: str = "") -> Iterator[tuple[str, "dataclasses.Field[Any]", Any]]:
@@ -293,13 +346,14 @@ def validate(config: TrainConfig) -> list[Mistake]:
     types = [mistake for leaf in leaves for mistake in _check_type(*leaf)]
     wrong = {message.partition("=")[0] for _, message in types}
     ranges = [mistake for leaf in leaves if leaf[0] not in wrong for mistake in _check_range(*leaf)]
-    contradictions = [] if types or ranges else list(_check_together(config))
-    return types + ranges + contradictions
+    together = [] if types or ranges else [("config-range", message) for message in _check_together(config)]
+    return types + ranges + together
 
 
 def _check_type(key: str, entry: "dataclasses.Field[Any]", value: Any) -> Iterator[Mistake]:
     """Compare types exactly: True is no integer here, and "3" is none either."""
-    types = get_args(entry.type) or (entry.type,)
+    container = get_origin(entry.type)
+    types = (container,) if container in (list, dict) else get_args(entry.type) or (entry.type,)
     if type(value) not in types and not (float in types and type(value) is int):
         expected = " or ".join(_WORDS[each] for each in types)
         yield "config-type", f"{key}={value!r}: expected {expected}"
@@ -317,33 +371,49 @@ def _check_range(key: str, entry: "dataclasses.Field[Any]", value: Any) -> Itera
         )
 
 
-def _check_together(config: TrainConfig) -> Iterator[Mistake]:
+def _check_together(config: TrainConfig) -> Iterator[str]:
     """Check what no single field can know; types and ranges hold already."""
     for group, options in GROUPS.items():
         chosen = getattr(config, group)
         if not isinstance(chosen, options.get(chosen.name, ())):
-            yield (
-                "config-range",
-                f"{group}.name={chosen.name!r}: cannot be set alone; choose with {group}={'|'.join(options)}",
-            )
-    if isinstance(config.model, TransformerConfig) and config.model.model_dim % (2 * config.model.num_heads):
-        yield (
-            "config-range",
-            f"model.model_dim={config.model.model_dim}: must be a multiple of 2 * model.num_heads="
-            f"{2 * config.model.num_heads} (rotary positions turn pairs of features)",
-        )
-    if (
-        isinstance(config.data, TextConfig)
-        and config.data.train_fraction + config.data.validation_fraction > 1
-    ):
-        yield (
-            "config-range",
-            f"data.validation_fraction={config.data.validation_fraction!r}: must be at most 1 - "
-            f"data.train_fraction={config.data.train_fraction!r}",
-        )
-    optimizer = config.optimizer
-    if isinstance(optimizer, SGDConfig) and optimizer.nesterov and not optimizer.momentum:
-        yield "config-range", "optimizer.nesterov=True: needs optimizer.momentum above 0"
+            yield f"{group}.name={chosen.name!r}: cannot be set alone; choose {group}={'|'.join(options)}"
+    suited = DATA_OF.get(config.model.name, tuple(GROUPS["data"]))
+    if config.data.name not in suited:
+        yield f"data={config.data.name}: model={config.model.name} takes {' or '.join(suited)}"
+    for check in (_check_model, _check_data, _check_optimizer):
+        yield from check(config)
+    if config.resume not in (None, "auto") and config.init_from is not None:
+        yield f"init_from={config.init_from!r}: contradicts resume={config.resume!r}; give one"
     path = PurePath(config.exp_name)
     if not config.exp_name or path.is_absolute() or ".." in path.parts:
-        yield "config-range", f"exp_name={config.exp_name!r}: must name a folder inside output_dir"
+        yield f"exp_name={config.exp_name!r}: must name a folder inside output_dir"
+
+
+def _check_model(config: TrainConfig) -> Iterator[str]:
+    model = config.model
+    if isinstance(model, TransformerConfig) and model.model_dim % (2 * model.num_heads):
+        yield (
+            f"model.model_dim={model.model_dim}: must be a multiple of 2 * model.num_heads="
+            f"{2 * model.num_heads} (rotary positions turn pairs of features)"
+        )
+    if isinstance(model, ImportedModelConfig) and not model.target:
+        yield "model.target='': must be a dotted path, such as package.module.Name"
+
+
+def _check_data(config: TrainConfig) -> Iterator[str]:
+    data = config.data
+    if isinstance(data, TextConfig) and data.train_fraction + data.validation_fraction > 1:
+        yield (
+            f"data.validation_fraction={data.validation_fraction!r}: must be at most 1 - "
+            f"data.train_fraction={data.train_fraction!r}"
+        )
+    if isinstance(data, ImportedDataConfig) and not data.target:
+        yield "data.target='': must be a dotted path, such as package.module.Name"
+
+
+def _check_optimizer(config: TrainConfig) -> Iterator[str]:
+    optimizer = config.optimizer
+    if isinstance(optimizer, OwnConfig) and config.schedule != ConstantConfig():
+        yield f"schedule={config.schedule.name}: has no effect with optimizer=own, which brings its own"
+    if isinstance(optimizer, SGDConfig) and optimizer.nesterov and not optimizer.momentum:
+        yield "optimizer.nesterov=True: needs optimizer.momentum above 0"

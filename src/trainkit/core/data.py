@@ -1,18 +1,21 @@
-"""Text as byte tokens, cut into windows, split by document into train, validation and test."""
+"""Loaders whose order and randomness depend on seed and epoch alone; text as byte tokens in windows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from trainkit.core.config import TextConfig
+from trainkit.core.config import DataConfig, ImportedDataConfig, TextConfig
+from trainkit.core.registry import import_object
+from trainkit.core.rng import capture_rng, restore_rng, seed_everything
 from trainkit.errors import UsageError
 
 IGNORE_INDEX = -100  # torch's own default in cross_entropy
@@ -54,12 +57,14 @@ def cut_document(document: bytes, sequence_length: int) -> Iterator[Batch]:
         yield Batch(pad(tokens, (0, missing)), pad(targets, (0, missing), value=IGNORE_INDEX))
 
 
-class EpochSampler(Sampler[int]):
-    """A shuffled order that depends on (seed, epoch) alone: a resumed run repeats it."""
+class EpochSampler(Sampler[Any]):
+    """An order that depends on (seed, epoch) alone: a resumed run repeats it."""
 
-    def __init__(self, num_samples: int, *, seed: int) -> None:
+    def __init__(self, num_samples: int, *, seed: int, shuffle: bool = True, keyed: bool = False) -> None:
         self.num_samples = num_samples
         self.seed = seed
+        self.shuffle = shuffle
+        self.keyed = keyed  # it yields (epoch, index), for Seeded
         self.epoch = 0
         self.start = 0
 
@@ -71,25 +76,95 @@ class EpochSampler(Sampler[int]):
     def __len__(self) -> int:
         return max(0, self.num_samples - self.start)
 
-    def __iter__(self) -> Iterator[int]:
-        # 2**20 epochs to a seed; the modulus keeps the largest seed within 64 bits
-        generator = torch.Generator().manual_seed((self.seed * 2**20 + self.epoch) % 2**63)
-        order: list[int] = torch.randperm(self.num_samples, generator=generator).tolist()
-        return iter(order[self.start :])
+    def __iter__(self) -> Iterator[Any]:
+        order = list(range(self.num_samples))
+        if self.shuffle:
+            # 2**20 epochs to a seed; the modulus keeps the largest seed within 64 bits
+            generator = torch.Generator().manual_seed((self.seed * 2**20 + self.epoch) % 2**63)
+            order = torch.randperm(self.num_samples, generator=generator).tolist()
+        rest = order[self.start :]
+        return iter([(self.epoch, index) for index in rest] if self.keyed else rest)
+
+
+class Seeded(Dataset[Any]):
+    """A data set whose random draws depend on (seed, epoch, index) alone, in whichever process it is read.
+
+    Its keys are (epoch, index). Draws from torch, `random` and NumPy are covered.
+    """
+
+    def __init__(self, dataset: Dataset[Any], *, seed: int) -> None:
+        self.dataset = dataset
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        epoch, index = key
+        before = capture_rng() if get_worker_info() is None else None  # a worker's own state is used by none
+        seed_everything(hash((self.seed, epoch, index)) % 2**32)  # of integers: the same in every process
+        try:
+            return self.dataset[index]
+        finally:
+            if before is not None:
+                restore_rng(before)
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """Three loaders of `Batch`; only `train` is shuffled, by `sampler`: set its epoch first."""
+class Loaders:
+    """What is trained, validated and tested on; `facts` are what a model must know of it, such as vocab_size.
 
-    train: DataLoader[Batch]
-    validation: DataLoader[Batch]
-    test: DataLoader[Batch]
-    sampler: EpochSampler
-    vocab_size: int = NUM_BYTES
+    `sampler`, where it is ours, shuffles `train`: set its epoch first.
+    """
+
+    train: Iterable[Any]
+    validation: Iterable[Any]
+    test: Iterable[Any]
+    sampler: EpochSampler | None = None
+    facts: Mapping[str, int] = field(default_factory=dict)
 
 
-def build_text(config: TextConfig, *, seed: int) -> Corpus:
+def build_loaders(
+    parts: Sequence[Dataset[Any]],
+    config: DataConfig,
+    *,
+    seed: int,
+    draws: bool = False,
+    facts: Mapping[str, int] = MappingProxyType({}),
+) -> Loaders:
+    """Give loaders of (train, validation, test); `draws` says that reading a sample draws random numbers."""
+    samplers, loaders = [], []
+    for number, part in enumerate(parts):
+        samplers.append(EpochSampler(len(part), seed=seed, shuffle=number == 0, keyed=draws))  # type: ignore[arg-type]
+        # A generator of its own: without one, every iter(loader) draws from the global RNG.
+        loader = DataLoader(Seeded(part, seed=seed) if draws else part, batch_size=config.batch_size,
+                            sampler=samplers[-1], generator=torch.Generator(), num_workers=config.num_workers,
+                            persistent_workers=config.num_workers > 0)  # fmt: skip
+        loaders.append(loader)
+    return Loaders(loaders[0], loaders[1], loaders[2], samplers[0], facts)
+
+
+def import_data(config: ImportedDataConfig, *, seed: int) -> Any:
+    """Give what `target` makes: an object with loaders of its own, or three loaders or data sets as Loaders.
+
+    Raises:
+        UsageError: it cannot be imported, or is none of these.
+    """
+    made = import_object(config.target, key="data.target")(**config.kwargs)
+    if isinstance(made, Loaders) or hasattr(made, "train_dataloader"):
+        return made
+    if not isinstance(made, Sequence) or len(made) != 3:
+        raise UsageError(
+            "data-unsuited",
+            f"data.target='{config.target}' made a {type(made).__name__}; it must make a LightningDataModule "
+            "or (train, validation, test) as loaders or data sets",
+        )
+    if all(isinstance(part, Dataset) and hasattr(part, "__len__") for part in made):
+        return build_loaders(made, config, seed=seed, draws=True)
+    return Loaders(*made)
+
+
+def build_text(config: TextConfig, *, seed: int) -> Loaders:
     """Read, split and cut the source.
 
     Raises:
@@ -103,18 +178,7 @@ def build_text(config: TextConfig, *, seed: int) -> Corpus:
             f"data.source='{config.source}' has no window to train on: {sum(map(len, parts))} documents, "
             f"{len(parts[0])} of them in the train part; give more text or a larger data.train_fraction",
         )
-    sampler = EpochSampler(len(train), seed=seed)
-    return Corpus(
-        _build_loader(train, config.batch_size, sampler),
-        _build_loader(validation, config.batch_size),
-        _build_loader(test, config.batch_size),
-        sampler,
-    )
-
-
-def _build_loader(part: Windows, batch_size: int, sampler: EpochSampler | None = None) -> DataLoader[Batch]:
-    # A generator of its own: without one, every iter(loader) draws from the global RNG.
-    return DataLoader(part, batch_size=batch_size, sampler=sampler, generator=torch.Generator())
+    return build_loaders((train, validation, test), config, seed=seed, facts={"vocab_size": NUM_BYTES})
 
 
 def read_documents(source: str) -> list[bytes]:
@@ -146,14 +210,23 @@ def split_documents(
     return documents[:end_train], documents[end_train:end_validation], documents[end_validation:]
 
 
-def limit_batches(loader: DataLoader[Batch], limit: int | float) -> tuple[Iterable[Batch], int]:
-    """Give the first batches and their number: an int counts, a float is a fraction of the loader.
+def count_batches(loader: Any, limit: int | float) -> float:
+    """Give the number of batches to take: an int counts, a float is a fraction of the loader.
 
-    A fraction above 0 gives at least one batch.
+    A fraction above 0 gives at least one batch; a loader without a length has infinitely many.
     Source: Lightning's `limit_train_batches`.
+
+    Raises:
+        UsageError: a fraction of a loader that does not know its length.
     """
-    available = len(loader)
-    if isinstance(limit, float):
-        limit = max(int(available * limit), 1) if limit > 0 else 0
-    num_batches = min(limit, available)
-    return islice(loader, num_batches), num_batches
+    try:
+        available: float = len(loader)
+    except TypeError:
+        available = math.inf
+    if isinstance(limit, int):
+        return min(limit, available)
+    if limit in (0.0, 1.0):
+        return available if limit else 0
+    if available == math.inf:
+        raise UsageError("data-unsuited", f"a limit of {limit!r} is no count, and the loader has no length")
+    return min(max(int(available * limit), 1), available)

@@ -3,183 +3,218 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from trainkit.core.data import IGNORE_INDEX, Batch
 from trainkit.core.optim import Several
+from trainkit.core.task import Step, find_batch_size, move_batch
 from trainkit.errors import TrainkitError
+
+MOST_PERPLEXITY = 1e6
+_Part = tuple[Any, int, float]
+_Measure = Callable[[Any, int], Mapping[str, Tensor] | None]
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class NonFiniteLossError(TrainkitError):
     """The training loss is nan or infinite: going on would write a broken model."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class EpochResult:
-    """Summed token cross-entropy in nats, over the tokens that are no padding."""
+    """Sums over the items (tokens, images, …) of an epoch: each batch's mean loss times its items."""
 
     loss_sum: float = 0.0
-    num_tokens: int = 0
+    num_items: int = 0
     num_steps: int = 0
     num_batches: int = 0  # taken from the loader
+    metric_sums: dict[str, float] = field(default_factory=dict)
 
-    def add(self, loss_sum: float, num_tokens: int) -> EpochResult:
-        """Give what is done after one step more."""
-        return replace(self, loss_sum=self.loss_sum + loss_sum, num_tokens=self.num_tokens + num_tokens,
-                       num_steps=self.num_steps + 1)  # fmt: skip
+    def add(self, means: Mapping[str, Tensor], num_items: int) -> None:
+        """Count a batch of which these are the means."""
+        for name, mean in means.items():
+            if name == "loss":
+                self.loss_sum += float(mean) * num_items
+            else:
+                self.metric_sums[name] = self.metric_sums.get(name, 0.0) + float(mean) * num_items
+        self.num_items += num_items
 
     @property
     def mean_loss(self) -> float:
-        """Nats per token; nan without tokens."""
-        return self.loss_sum / self.num_tokens if self.num_tokens else math.nan
+        """The loss per item (nats per token for a language model); nan without items."""
+        return self.loss_sum / self.num_items if self.num_items else math.nan
 
     @property
     def perplexity(self) -> float:
-        """The exponential of the mean loss; nan without tokens."""
+        """The exponential of the mean loss, at most 1e6; nan without items."""
         return perplexity(self.mean_loss)
 
-
-NOTHING = EpochResult()
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What else the task measures, as means over the items."""
+        return {name: total / self.num_items for name, total in self.metric_sums.items() if self.num_items}
 
 
 def perplexity(mean_loss: float) -> float:
-    """Give exp(mean_loss): inf where that overflows, nan for nan."""
-    try:
-        return math.exp(mean_loss)
-    except OverflowError:
-        return math.inf
+    """Give exp(mean_loss), at most 1e6 so that one untrained part does not swamp a table; nan for nan."""
+    return MOST_PERPLEXITY if mean_loss > math.log(MOST_PERPLEXITY) else math.exp(mean_loss)
 
 
 def run_training_epoch(
-    model: nn.Module,
+    task: nn.Module,
     optimizer: Optimizer | Several,
-    batches: Iterable[Batch],
+    batches: Iterable[Any],
     *,
     device: torch.device,
     accumulate_grad_batches: int = 1,
+    average_over: str = "items",
     clip_norm: float = 0.0,
     precision: str = "fp32",
     epoch: int = 0,
-    before: EpochResult = NOTHING,
-    before_step: Callable[[EpochResult], None] = lambda _: None,
-    after_step: Callable[[EpochResult], None] = lambda _: None,
+    before: EpochResult | None = None,
+    before_step: Callable[[EpochResult], None] | None = None,
+    after_step: Callable[[EpochResult], None] | None = None,
     scaler: GradScaler | None = None,
+    step: Step | None = None,
 ) -> EpochResult:
-    """Train on every batch, one step per group of `accumulate_grad_batches`; mutates model and optimizer.
+    """Train on every batch, one step per group of `accumulate_grad_batches`; mutates task and optimizer.
 
     `before` is what an interrupted epoch had done; `before_step` (which may set learning rates) and
-    `after_step` are told what is done so far. `scaler` keeps small fp16 gradients from vanishing.
+    `after_step` are told what is done so far. `scaler` keeps small fp16 gradients from vanishing. `step`
+    stands for `task.training_step`; `epoch` only names the place of an error. `clip_norm` 0 is off.
 
-    A group is normalised by its own tokens, so a ragged last group weighs what it holds. A group of
-    padding alone makes no step. `clip_norm` 0 is off; `epoch` only names the place of an error.
+    A step's loss is the mean over the items of its group, so a ragged last group weighs what it holds; a
+    group without items makes no step. With `average_over="batches"`, or a task that counts no items, it is
+    the sum of the batches' means divided by `accumulate_grad_batches`, as in Lightning.
 
     Raises:
         NonFiniteLossError: a loss is nan or infinite; the step is not made.
     """
-    model.train()
-    measure = partial(compute_loss, model, device=device, precision=precision)
-    done = before
-    for group in _group(batches, accumulate_grad_batches):
-        group_tokens = sum(_count_tokens(batch) for batch in group)
-        done = replace(done, num_batches=done.num_batches + len(group))
-        if not group_tokens:
-            continue
+    task.train()
+    measure = _build_measure(step or task.training_step, device, precision)  # type: ignore[arg-type]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    done = replace(before) if before is not None else EpochResult()
+    for group in _group(batches, accumulate_grad_batches, task, by_items=average_over == "items"):
         optimizer.zero_grad(set_to_none=True)
-        place = f"epoch {epoch}, step {done.num_steps}"
-        loss_sum = _accumulate(measure, group, num_tokens=group_tokens, place=place, scaler=scaler)
-        before_step(done)
+        if not _accumulate(measure, group, done, scaler=scaler, epoch=epoch):
+            continue
+        if before_step is not None:
+            before_step(done)
         if scaler is not None:
             scaler.unscale_(optimizer)  # type: ignore[arg-type]
         if clip_norm:
-            nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+            nn.utils.clip_grad_norm_(parameters, clip_norm)
         if scaler is None:
             optimizer.step()
         else:
             scaler.step(optimizer)  # type: ignore[arg-type]
             scaler.update()
-        done = done.add(loss_sum, group_tokens)
-        after_step(done)
+        done.num_steps += 1
+        if after_step is not None:
+            after_step(done)
     return done
 
 
+def _group(
+    batches: Iterable[Any], size: int, task: nn.Module, *, by_items: bool
+) -> Iterator[Iterable[_Part]]:
+    """Yield the parts of each step: (batch, its items, what its loss is divided by), 0 to leave it out."""
+    count: Callable[[Any], int] | None = getattr(task, "count_items", None)
+    iterator = iter(batches)
+    for first in iterator:
+        group = chain((first,), islice(iterator, size - 1))
+        if count is None or not by_items:  # loaded as it is trained on: a data set may draw random numbers
+            counted = count or find_batch_size
+            yield ((batch, counted(batch), size) for batch in group)
+        else:
+            weighed = [(batch, count(batch)) for batch in group]
+            total = sum(weight for _, weight in weighed)
+            yield [(batch, weight, total / weight if weight else 0) for batch, weight in weighed]
+
+
 def _accumulate(
-    measure: Callable[[Batch], Tensor],
-    group: list[Batch],
-    *,
-    num_tokens: int,
-    place: str,
-    scaler: GradScaler | None,
-) -> float:
-    """Add the gradients of the group's mean token loss; give its summed loss."""
-    group_sum = 0.0
-    for batch in group:
-        loss = measure(batch)
-        group_sum += _check_finite(loss.item(), place)
-        mean = loss / num_tokens
-        torch.autograd.backward(mean if scaler is None else scaler.scale(mean))
-    return group_sum
-
-
-def _check_finite(loss: float, place: str) -> float:
-    if not math.isfinite(loss):
-        raise NonFiniteLossError(
-            "train-non-finite",
-            f"the training loss became {loss!r} at {place} (both count from 0); lower "
-            "optimizer.learning_rate, set trainer.clip_norm, or look at the data of that step",
-        )
-    return loss
+    measure: _Measure, group: Iterable[_Part], done: EpochResult, *, scaler: GradScaler | None, epoch: int
+) -> bool:
+    """Add the gradients of the group's mean loss, count what is done; say whether there was any."""
+    trained = False
+    for batch, num_items, divisor in group:
+        means = measure(batch, done.num_batches) if divisor else None
+        if means is not None:
+            loss = means["loss"]
+            value = loss.item()
+            if not math.isfinite(value):
+                raise NonFiniteLossError(
+                    "train-non-finite",
+                    f"the training loss became {value!r} at epoch {epoch}, step {done.num_steps}, batch "
+                    f"{done.num_batches} (all count from 0); lower optimizer.learning_rate, set "
+                    "trainer.clip_norm, or look at the data of that step",
+                )
+            if divisor != 1:
+                loss = loss / divisor
+            torch.autograd.backward(loss if scaler is None else scaler.scale(loss))
+            done.loss_sum += value * num_items
+            done.num_items += num_items
+            trained = True
+        done.num_batches += 1
+    return trained
 
 
 def run_validation_epoch(
-    model: nn.Module, batches: Iterable[Batch], *, device: torch.device, precision: str = "fp32"
+    task: nn.Module,
+    batches: Iterable[Any],
+    *,
+    device: torch.device,
+    precision: str = "fp32",
+    step: Step | None = None,
 ) -> EpochResult:
-    """Measure the loss without a gradient; the modes of all modules are as before afterwards."""
-    loss_sum, num_tokens = 0.0, 0
-    with _evaluating(model), torch.inference_mode():
+    """Measure without a gradient; `step` stands for `task.validation_step`.
+
+    The modes of all modules are as before afterwards.
+    """
+    measure = _build_measure(step or task.validation_step, device, precision)  # type: ignore[arg-type]
+    count = getattr(task, "count_items", find_batch_size)
+    done = EpochResult()
+    with _evaluating(task), torch.inference_mode():
         for batch in batches:
-            loss_sum += compute_loss(model, batch, device=device, precision=precision).item()
-            num_tokens += _count_tokens(batch)
-    return EpochResult(loss_sum, num_tokens)
+            num_items = count(batch)
+            means = measure(batch, done.num_batches) if num_items else None
+            if means is not None:
+                done.add(means, num_items)
+            done.num_batches += 1
+    return done
 
 
-def compute_loss(model: nn.Module, batch: Batch, *, device: torch.device, precision: str) -> Tensor:
-    """Give the summed token cross-entropy in nats, float32 []; padding counts nothing."""
-    tokens, targets = batch.tokens.to(device), batch.targets.to(device)
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
-    with torch.autocast(device.type, dtype=half, enabled=half is not None):
-        logits = model(tokens)  # (batch, time, vocab)
-    return F.cross_entropy(
-        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
-    )
+def _build_measure(step: Step, device: torch.device, precision: str) -> _Measure:
+    """Give the step on the device, in the precision, its outputs always a mapping."""
+    half = _HALF.get(precision)
+
+    def measure(batch: Any, batch_idx: int) -> Mapping[str, Tensor] | None:
+        batch = move_batch(batch, device)
+        if half is None:
+            outputs = step(batch, batch_idx)
+        else:
+            with torch.autocast(device.type, dtype=half):
+                outputs = step(batch, batch_idx)
+        return {"loss": outputs} if isinstance(outputs, Tensor) else outputs
+
+    return measure
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _evaluating(task: nn.Module) -> Iterator[None]:
     """Put every module into evaluation mode, and each back into its own afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    modes = [(module, module.training) for module in task.modules()]
+    task.eval()
     try:
         yield
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _count_tokens(batch: Batch) -> int:
-    return int((batch.targets != IGNORE_INDEX).sum())
-
-
-def _group(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    iterator = iter(batches)
-    while group := list(islice(iterator, size)):
-        yield group

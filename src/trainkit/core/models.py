@@ -7,9 +7,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainkit.core.config import LSTMConfig, TransformerConfig
+from trainkit.core.data import IGNORE_INDEX, Batch
+from trainkit.core.task import Task
 
 
-class Transformer(nn.Module):
+class LanguageModel(Task):
+    """Predicts the next token; its loss is the mean cross-entropy in nats over tokens that are no padding."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Give the loss, float32 []."""
+        logits: Tensor = self(batch.tokens)  # (batch, time, vocab)
+        return F.cross_entropy(
+            logits.float().flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE_INDEX
+        )
+
+    def count_items(self, batch: Batch) -> int:
+        """Give the number of tokens to predict."""
+        return int((batch.targets != IGNORE_INDEX).sum())
+
+
+class Transformer(LanguageModel):
     """A pre-norm decoder with rotary positions and an untied head; causal."""
 
     def __init__(self, config: TransformerConfig, *, vocab_size: int) -> None:
@@ -84,7 +101,7 @@ def rotate(x: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
 
 
-class LSTM(nn.Module):
+class LSTM(LanguageModel):
     """An embedding, a stack of LSTM layers from a zero state, and a linear head."""
 
     def __init__(self, config: LSTMConfig, *, vocab_size: int) -> None:

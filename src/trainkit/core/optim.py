@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import nn
@@ -48,6 +49,46 @@ class Several:
             each.load_state_dict(state[str(number)])
 
 
+@dataclass(frozen=True)
+class OwnSchedule:
+    """A scheduler that a model brings, and when it steps: each `frequency` steps or epochs."""
+
+    scheduler: Any
+    interval: str = "epoch"
+    frequency: int = 1
+    monitor: str | None = None
+
+
+def read_configured(task: Any) -> tuple[Optimizer, list[OwnSchedule]]:
+    """Give what the task's `configure_optimizers` returns, in any of Lightning's forms for one optimizer.
+
+    Raises:
+        UsageError: it has none, or returns none or several optimizers.
+    """
+    if not hasattr(task, "configure_optimizers"):
+        message = (
+            f"optimizer=own: {type(task).__name__} has no configure_optimizers; choose another optimizer"
+        )
+        raise UsageError("model-unsuited", message)
+    found = task.configure_optimizers()
+    while isinstance(found, list | tuple) and len(found) == 1:
+        found = found[0]
+    schedules: Any = []
+    if isinstance(found, Mapping):
+        found, schedules = found["optimizer"], found.get("lr_scheduler", [])
+    elif isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], list) and len(found[0]) == 1:
+        found, schedules = found[0][0], found[1]
+    if not isinstance(found, Optimizer):
+        message = f"configure_optimizers of {type(task).__name__} must give one optimizer, gave {found!r:.80}"
+        raise UsageError("model-unsuited", message)
+    names = {entry.name for entry in fields(OwnSchedule)}
+    return found, [
+        OwnSchedule(**{name: value for name, value in each.items() if name in names})
+        if isinstance(each, Mapping) else OwnSchedule(each)
+        for each in (schedules if isinstance(schedules, list | tuple) else [schedules])
+    ]  # fmt: skip
+
+
 def build_adamw(config: AdamWConfig, model: nn.Module) -> AdamW:
     """Give AdamW with two groups: first the weights that decay, then those that do not."""
     groups = group_parameters(model, config.weight_decay)
@@ -69,7 +110,7 @@ def build_muon(config: MuonConfig, model: nn.Module) -> Several:
     from torch.optim import Muon  # late: not in the oldest torch that the rest of the core runs on
 
     outer = {id(parameter) for parameter in list_outer_parameters(model)}
-    inner = [p for p in model.parameters() if p.ndim == 2 and id(p) not in outer]
+    inner = [p for p in model.parameters() if p.ndim == 2 and p.requires_grad and id(p) not in outer]
     chosen = {id(parameter) for parameter in inner}
     groups = group_parameters(model, config.weight_decay, without=chosen)
     optimizers: list[Optimizer] = [AdamW(groups, lr=config.adamw_learning_rate)] if groups else []
@@ -134,6 +175,6 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     }
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
-    for parameter in model.parameters():
+    for parameter in filter(lambda each: each.requires_grad, model.parameters()):
         (matrices if parameter.ndim >= 2 and id(parameter) not in tables else rest).append(parameter)
     return matrices, rest

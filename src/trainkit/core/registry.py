@@ -31,12 +31,41 @@ class Registry:
         return getattr(import_module(module), attribute)
 
 
-# Called as (config, vocab_size=…) -> Module, (config, model) -> Optimizer, (config, seed=…) -> Corpus.
+def import_object(path: str, *, key: str) -> Any:
+    """Give what a dotted path names, such as "package.module.Name" (or "package.module:Name").
+
+    Raises:
+        UsageError: there is no such module, or no such name in it; `key` says where the path stands.
+    """
+    module_name, _, attribute = path.replace(":", ".").rpartition(".")
+    try:
+        module = import_module(module_name or path)
+    except ModuleNotFoundError as error:
+        if not (module_name or path).startswith(error.name or "?"):
+            raise  # found, but something that it imports is missing
+        message = f"{key}={path!r}: no module is called '{error.name}'; is it installed, or in this folder?"
+        raise UsageError("import-failed", message) from error
+    if not hasattr(module, attribute):
+        names = [name for name in vars(module) if not name.startswith("_")]
+        raise UsageError(
+            "import-failed", f"{key}={path!r}: {module_name} has no '{attribute}'{suggest(attribute, names)}"
+        )
+    return getattr(module, attribute)
+
+
+# Called as (config, **facts of the data) -> Task, (config, model) -> Optimizer, (config, seed=…) -> Loaders.
 MODELS = Registry(
-    "model", {"transformer": "trainkit.core.models:Transformer", "lstm": "trainkit.core.models:LSTM"}
+    "model",
+    {
+        "transformer": "trainkit.core.models:Transformer",
+        "lstm": "trainkit.core.models:LSTM",
+        "import": "trainkit.core.task:import_task",
+    },
 )
 OPTIMIZERS = Registry(
     "optimizer",
     {name: f"trainkit.core.optim:build_{name}" for name in ("adamw", "sgd", "muon", "shampoo", "soap")},
 )
-DATASETS = Registry("data set", {"text": "trainkit.core.data:build_text"})
+DATASETS = Registry(
+    "data set", {"text": "trainkit.core.data:build_text", "import": "trainkit.core.data:import_data"}
+)

@@ -7,7 +7,7 @@ import math
 from trainkit.core.config import CosineConfig, LinearConfig, ScheduleConfig, WSDConfig
 
 
-def scale_learning_rate(config: ScheduleConfig, step: int, *, total_steps: int) -> float:
+def scale_learning_rate(config: ScheduleConfig, step: int, *, total_steps: float) -> float:
     """Give the factor of step `step` of `total_steps`; steps count from 0, the last is `total_steps` - 1.
 
     The warm-up's first step has 1 / `warmup_steps`, the one after it 1.
@@ -16,7 +16,8 @@ def scale_learning_rate(config: ScheduleConfig, step: int, *, total_steps: int) 
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
-    begin, last = config.warmup_steps, max(total_steps - 1, 1)
+    begin: float = config.warmup_steps
+    last = max(total_steps - 1, 1)
     if isinstance(config, WSDConfig):
         begin = max(begin, total_steps - max(1, round(config.decay_fraction * total_steps)) - 1)
     if not isinstance(config, CosineConfig | LinearConfig | WSDConfig):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TypeVar
 from trainkit.core.loop import EpochResult
 
 T = TypeVar("T")
-COLUMNS = ("epoch", "step", "part", "tokens", "loss", "perplexity")
+COLUMNS = ("epoch", "step", "part", "items", "loss", "perplexity", "metrics")
 
 
 def start_metrics(path: Path, *, num_epochs: int) -> None:
@@ -30,14 +31,14 @@ def start_metrics(path: Path, *, num_epochs: int) -> None:
 
 
 def append_metrics(path: Path, *, epoch: int, step: int, part: str, result: EpochResult) -> None:
-    """Add one row; losses in nats per token, as `repr` writes them."""
+    """Add one row; numbers as `repr` writes them, what else the task measures as JSON."""
     with path.open("a", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerow(
-            (epoch, step, part, result.num_tokens, repr(result.mean_loss), repr(result.perplexity))
-        )
+        loss, metrics = repr(result.mean_loss), json.dumps(result.metrics)
+        row = (epoch, step, part, result.num_items, loss, repr(result.perplexity), metrics)
+        csv.writer(file).writerow(row)
 
 
-def track_progress(batches: Iterable[T], *, description: str, total: int, done: int = 0) -> Iterable[T]:
+def track_progress(batches: Iterable[T], *, description: str, total: float, done: int = 0) -> Iterable[T]:
     """Show a bar on stderr when that is a terminal and tqdm is there; silent otherwise."""
     if not sys.stderr.isatty():
         return batches

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
-from torch import nn
-from torch.amp import GradScaler
-from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainkit.core.checkpoint import (
     BEST,
     LAST,
     PREVIOUS,
-    Progress,
-    Stateful,
     load_checkpoint,
     restore_checkpoint,
     save_checkpoint,
 )
-from trainkit.core.config import TrainConfig, validate
-from trainkit.core.data import Corpus, limit_batches
+from trainkit.core.config import ImportedDataConfig, ImportedModelConfig, TrainConfig, validate
+from trainkit.core.data import count_batches
 from trainkit.core.loop import EpochResult, run_training_epoch, run_validation_epoch
-from trainkit.core.optim import Several
-from trainkit.core.registry import DATASETS, MODELS, OPTIMIZERS
+from trainkit.core.parts import Run, build_run, open_epoch
+from trainkit.core.rng import capture_rng, seed_everything
 from trainkit.core.schedules import scale_learning_rate
 from trainkit.core.tracking import append_metrics, start_metrics, track_progress
 from trainkit.errors import ConfigError, UsageError
@@ -56,7 +50,7 @@ class TrainResult:
 
 
 def train(config: TrainConfig) -> TrainResult:
-    """Train, or continue from `config.resume`; sets torch's global seed and writes the run folder.
+    """Train, or continue from `config.resume`; sets the global seeds and writes the run folder.
 
     A run that does not resume replaces the files of an earlier one in the same folder.
 
@@ -65,92 +59,54 @@ def train(config: TrainConfig) -> TrainResult:
         UsageError: data, device or checkpoint cannot be used.
         NonFiniteLossError: the training loss is no number any more.
     """
+    return _fit(config)
+
+
+def fit(task: Any, data: Any, config: TrainConfig) -> TrainResult:
+    """Train what is given: a Task, a LightningModule; with Loaders or a LightningDataModule.
+
+    The configuration's model and data are not used; its optimizer may be `OwnConfig()`, the task's own.
+    Raises what `train` raises.
+    """
+    names = [f"{type(each).__module__}.{type(each).__qualname__}" for each in (task, data)]
+    model, loaders = ImportedModelConfig(target=names[0]), ImportedDataConfig(target=names[1])
+    return _fit(replace(config, model=model, data=loaders), task=task, data=data)
+
+
+def _fit(config: TrainConfig, **given: Any) -> TrainResult:
     if mistakes := validate(config):
         raise ConfigError(mistakes)
-    run = _start(config)
+    run = _start(config, **given)
+    run.steps.hook("on_fit_start")
+    run.steps.hook("on_train_start")
     for epoch in range(run.progress.num_epochs, config.trainer.max_epochs):
         if 0 < config.trainer.patience <= run.progress.epochs_without_gain:
             break
         with _profile(run):
             _run_epoch(run, epoch)
+    run.steps.hook("on_train_end")
+    run.steps.hook("on_fit_end")
     return _finish(run)
 
 
-@dataclass
-class _Run:
-    """The parts of one run, built, on their device."""
-
-    config: TrainConfig
-    folder: Path
-    device: torch.device
-    corpus: Corpus
-    model: nn.Module
-    trained: nn.Module  # the same, compiled if asked for
-    optimizer: Optimizer | Several
-    scaler: GradScaler | None
-    average: AveragedModel | None
-    progress: Progress = field(default_factory=Progress)
-    train: EpochResult = field(default_factory=EpochResult)
-    validation: EpochResult = field(default_factory=EpochResult)
-    count_profiled: Callable[[], None] | None = None
-    learning_rates: list[float] = field(
-        default_factory=list
-    )  # of the optimizer's groups, before any schedule
-
-    def extra(self) -> dict[str, Stateful]:
-        """Give the parts that not every run has."""
-        parts = {"scaler": self.scaler, "average": self.average}
-        return {name: part for name, part in parts.items() if part is not None}
-
-    def evaluated(self) -> nn.Module:
-        """Give the model to validate, test and keep: the average of the weights, where there is one."""
-        return self.model if self.average is None else self.average.module
-
-
-def _start(config: TrainConfig) -> _Run:
-    device = choose_device(config.trainer.device)
+def _start(config: TrainConfig, **given: Any) -> Run:
     found = _find_checkpoint(config)
     state = load_checkpoint(found, config) if found else None
     if config.trainer.precision == "tf32":
         torch.set_float32_matmul_precision("high")
-    torch.manual_seed(config.seed)
-    random.seed(config.seed)
-    corpus = DATASETS.load(config.data.name)(config.data, seed=config.seed)
-    model = MODELS.load(config.model.name)(config.model, vocab_size=corpus.vocab_size).to(device)
-    optimizer = OPTIMIZERS.load(config.optimizer.name)(config.optimizer, model)
-    scaler = GradScaler(device.type) if config.trainer.precision == "fp16" else None
-    average = _build_average(model, config.trainer.ema_decay)
-    folder = Path(config.output_dir, config.exp_name)
-    trained = cast(nn.Module, torch.compile(model)) if config.trainer.compile else model
-    run = _Run(config, folder, device, corpus, model, trained, optimizer, scaler, average)
-    run.learning_rates = [group["lr"] for group in optimizer.param_groups]
+    if not given:
+        seed_everything(config.seed)
+    run = build_run(config if state is None else replace(config, init_from=None), **given)
     if state is not None:
-        run.progress = restore_checkpoint(state, model=model, optimizer=optimizer, extra=run.extra())
+        run.progress = restore_checkpoint(
+            state, model=run.task, optimizer=run.optimizer, extra=run.extra(), generators=run.generators()
+        )
+        run.epoch_rng = state["rng"].get("epoch", {})
         _check_resume(run, str(found))
+    if config.trainer.compile:
+        run.steps = replace(run.steps, training=torch.compile(run.steps.training))
     _prepare_folder(run)
     return run
-
-
-def _build_average(model: nn.Module, decay: float) -> AveragedModel | None:
-    if not decay:
-        return None
-    averaging = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(model, multi_avg_fn=averaging, use_buffers=True)
-
-
-def choose_device(name: str) -> torch.device:
-    """Give the device: "auto" is CUDA where there is one.
-
-    Raises:
-        UsageError: "cuda" is asked for and torch sees none.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UsageError(
-            "device-unavailable",
-            f"trainer.device='cuda': torch {torch.__version__} sees no CUDA device; use auto or cpu",
-        )
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def _find_checkpoint(config: TrainConfig) -> Path | None:
@@ -160,7 +116,7 @@ def _find_checkpoint(config: TrainConfig) -> Path | None:
     return last if last.exists() or last.with_name(PREVIOUS).exists() else None
 
 
-def _check_resume(run: _Run, path: str) -> None:
+def _check_resume(run: Run, path: str) -> None:
     """Refuse to do nothing; forget a best loss whose weights are not in this run's folder."""
     done, asked = run.progress.num_epochs, run.config.trainer.max_epochs
     if done > asked or (done == asked and run.config.resume != "auto"):
@@ -174,7 +130,7 @@ def _check_resume(run: _Run, path: str) -> None:
         run.progress.best_loss = math.nan
 
 
-def _prepare_folder(run: _Run) -> None:
+def _prepare_folder(run: Run) -> None:
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -185,57 +141,79 @@ def _prepare_folder(run: _Run) -> None:
         start_metrics(run.folder / "metrics.csv", num_epochs=run.progress.num_epochs)
 
 
-def _run_epoch(run: _Run, epoch: int) -> None:
+def _run_epoch(run: Run, epoch: int) -> None:
     """Train, validate, write metrics, save: in this order, so that a crash repeats what was not saved."""
-    trainer, progress = run.config.trainer, run.progress
-    before = EpochResult(**progress.epoch)  # type: ignore[arg-type]
-    run.corpus.sampler.set_epoch(epoch)
-    _, total = limit_batches(run.corpus.train, trainer.limit_train_batches)
-    run.corpus.sampler.set_epoch(epoch, start=before.num_batches * (run.corpus.train.batch_size or 1))
-    batches = islice(run.corpus.train, total - before.num_batches)
+    trainer, progress, place = run.config.trainer, run.progress, run.place
+    before = EpochResult(**progress.epoch)
+    batches, total = open_epoch(run, epoch, num_done=before.num_batches)
+    place.current_epoch = epoch
+    run.steps.hook("on_train_epoch_start")
 
-    steps = math.ceil(total / trainer.accumulate_grad_batches) * trainer.max_epochs
-
-    def set_learning_rates(done: EpochResult) -> None:
-        step = progress.num_steps + done.num_steps
-        factor = scale_learning_rate(run.config.schedule, step, total_steps=steps)
-        for group, learning_rate in zip(run.optimizer.param_groups, run.learning_rates, strict=True):
-            group["lr"] = learning_rate * factor
+    def begin_step(done: EpochResult) -> None:
+        set_learning_rates(run, progress.num_steps + done.num_steps)
+        run.steps.hook("on_before_optimizer_step", run.optimizer)
 
     def finish_step(done: EpochResult) -> None:
+        place.global_step = progress.num_steps + done.num_steps
+        step_schedules(run, "step", place.global_step)
         if run.average is not None:
-            run.average.update_parameters(run.model)
+            run.average.update_parameters(run.task)
+        run.steps.end_batch()
         if run.count_profiled is not None:
             run.count_profiled()
         every = trainer.save_every_n_steps
-        if every and (progress.num_steps + done.num_steps) % every == 0 and done.num_batches < total:
+        if every and place.global_step % every == 0 and done.num_batches < total:
             progress.epoch = asdict(done)
             _save_as(run, LAST)
 
     run.train = run_training_epoch(
-        run.trained,
+        run.task,
         run.optimizer,
         track_progress(batches, description=f"epoch {epoch}", total=total, done=before.num_batches),
         device=run.device,
         accumulate_grad_batches=trainer.accumulate_grad_batches,
+        average_over=trainer.average_over,
         clip_norm=trainer.clip_norm,
         precision=trainer.precision,
         epoch=epoch,
         before=before,
-        before_step=set_learning_rates,
+        before_step=begin_step,
         after_step=finish_step,
         scaler=run.scaler,
+        step=run.steps.training,
     )
     run.validation = _evaluate(run, "validation")
-    progress.num_epochs, progress.epoch = epoch + 1, {}
+    run.steps.hook("on_train_epoch_end")
+    step_schedules(run, "epoch", epoch + 1)
+    progress.num_epochs, progress.epoch, run.epoch_rng = epoch + 1, {}, {}
     progress.num_steps += run.train.num_steps
     _log(run, "train", run.train)
     _log(run, "validation", run.validation)
     _save(run)
 
 
+def set_learning_rates(run: Run, step: int) -> None:
+    """Set what the schedule says of the step that is next; a model's own schedulers do it by themselves."""
+    if run.config.optimizer.name != "own":
+        total_steps = run.place.estimated_stepping_batches
+        factor = scale_learning_rate(run.config.schedule, step, total_steps=total_steps)
+        for group, learning_rate in zip(run.optimizer.param_groups, run.learning_rates, strict=True):
+            group["lr"] = learning_rate * factor
+
+
+def step_schedules(run: Run, interval: str, count: int) -> None:
+    """Step the schedulers that a model brought, those of this interval whose turn it is."""
+    for each in run.schedules:
+        if each.interval == interval and count % each.frequency == 0:
+            if each.monitor is None:
+                each.scheduler.step()
+            else:
+                values = run.validation.metrics | {"loss": run.validation.mean_loss}
+                each.scheduler.step(values.get(each.monitor, run.validation.mean_loss))
+
+
 @contextmanager
-def _profile(run: _Run) -> Iterator[None]:
+def _profile(run: Run) -> Iterator[None]:
     """Write what the first steps of this process do, operation by operation, once."""
     steps = run.config.trainer.profile_steps
     path = run.folder / "profile.json"
@@ -266,19 +244,31 @@ def _profile(run: _Run) -> Iterator[None]:
         stop()
 
 
-def _evaluate(run: _Run, part: str) -> EpochResult:
+def _evaluate(run: Run, part: str) -> EpochResult:
     trainer = run.config.trainer
     limit = trainer.limit_test_batches if part == "test" else trainer.limit_val_batches
-    batches, total = limit_batches(getattr(run.corpus, part), limit)
-    return run_validation_epoch(
-        run.evaluated(),
+    loader, step = getattr(run.loaders, part), getattr(run.evaluation, part)
+    total = count_batches(loader, limit)
+    if not total or step is None:
+        return EpochResult()
+    for when in (f"on_{part}_start", f"on_{part}_epoch_start"):
+        run.steps.hook(when)
+    batches = islice(loader, int(total) if total < math.inf else None)
+    result = run_validation_epoch(
+        run.evaluated,
         track_progress(batches, description=part, total=total),
         device=run.device,
         precision=trainer.precision,
+        step=step,
     )
+    for when in (f"on_{part}_epoch_end", f"on_{part}_end"):
+        run.steps.hook(when)
+    for name, value in run.evaluation.collect().items():
+        result.metric_sums[name] = value * result.num_items
+    return result
 
 
-def _log(run: _Run, part: str, result: EpochResult) -> None:
+def _log(run: Run, part: str, result: EpochResult) -> None:
     if run.config.logger.csv.enabled:
         progress = run.progress
         append_metrics(
@@ -290,7 +280,7 @@ def _log(run: _Run, part: str, result: EpochResult) -> None:
         )
 
 
-def _save(run: _Run) -> None:
+def _save(run: Run) -> None:
     """Save best.ckpt before last.ckpt: a crash between them repeats the epoch and finds both right.
 
     Without a validation loss to compare, the latest weights are the best.
@@ -304,23 +294,28 @@ def _save(run: _Run) -> None:
         _save_as(run, name)
 
 
-def _save_as(run: _Run, name: str) -> None:
+def _save_as(run: Run, name: str) -> None:
     save_checkpoint(
         run.folder / name,
         config=run.config,
-        model=run.model,
+        model=run.task,
         optimizer=run.optimizer,
         progress=run.progress,
         extra=run.extra(),
+        rng=capture_rng(run.generators()) | {"epoch": run.epoch_rng},
     )
 
 
-def _finish(run: _Run) -> TrainResult:
+def _finish(run: Run) -> TrainResult:
+    """Test with the best weights; the model keeps the last ones."""
+    last = copy.deepcopy(run.evaluated.state_dict())
     state = load_checkpoint(run.folder / BEST, run.config)
-    run.model.load_state_dict(state["model"])
-    if run.average is not None:
+    if run.average is None:
+        run.task.load_state_dict(state["model"])
+    else:
         run.average.load_state_dict(state["extra"]["average"])
     test = _evaluate(run, "test")
+    run.evaluated.load_state_dict(last)
     _log(run, "test", test)
     progress = run.progress
     return TrainResult(progress.num_epochs, progress.num_steps, run.train, run.validation, test, run.folder)

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from trainkit.core.checkpoint import Progress, load_checkpoint, restore_checkpoint, save_checkpoint
-from trainkit.core.config import LSTMConfig, TextConfig, TrainConfig
+from trainkit.core.config import CosineConfig, LSTMConfig, TextConfig, TrainConfig
+from trainkit.core.loop import EpochResult
 from trainkit.core.models import LSTM
 from trainkit.core.optim import build_adamw
 from trainkit.errors import TrainkitError, UsageError
@@ -92,6 +94,27 @@ def test_a_checkpoint_of_the_first_format_loads_for_ever():
     assert (progress.num_epochs, progress.num_steps, progress.epoch) == (2, 6, {})
 
 
+def test_a_checkpoint_of_the_second_format_loads_for_ever():
+    """Written in the midst of an epoch, when items were called tokens; with a scaler and an average."""
+    path = Path(__file__).parents[2] / "assets" / "checkpoints" / "format2.ckpt"
+    config = TrainConfig(
+        model=LSTMConfig(embedding_dim=2, hidden_dim=2, dropout=0.0),
+        data=TextConfig(source="text.txt", sequence_length=8, batch_size=4),
+        schedule=CosineConfig(warmup_steps=2),
+        resume=str(path),
+    )
+    state = load_checkpoint(path, config)
+    model = LSTM(config.model, vocab_size=256)
+    extra = {"average": AveragedModel(model), "scaler": torch.amp.GradScaler("cpu")}
+    optimizer = build_adamw(config.optimizer, model)
+    progress = restore_checkpoint(state, model=model, optimizer=optimizer, extra=extra)
+
+    assert state["format"] == 2
+    assert EpochResult(**progress.epoch) == EpochResult(566.1606903076172, 98, num_steps=2, num_batches=4)
+    assert (progress.num_epochs, progress.num_steps) == (1, 4)
+    assert extra["average"].n_averaged == 6
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_the_last_one_becomes_the_previous_one(tmp_path, monkeypatch, links):
     """On a file system that knows no links, too."""
@@ -167,7 +190,7 @@ def test_flipped_weight_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("state", "found"), [({"epoch": 3}, "format None"), ([1, 2], "list"), ({"format": 3}, "format 3")]
+    ("state", "found"), [({"epoch": 3}, "format None"), ([1, 2], "list"), ({"format": 99}, "format 99")]
 )
 def test_foreign_file_is_refused(tmp_path, state, found):
     """Somebody else's checkpoint is not ours, even when it is readable."""
@@ -177,7 +200,7 @@ def test_foreign_file_is_refused(tmp_path, state, found):
         load_checkpoint(path, TrainConfig())
 
     assert caught.value.lines() == [
-        f"checkpoint-foreign: '{path}' is no trainkit checkpoint of format 2 (found {found}); "
+        f"checkpoint-foreign: '{path}' is no trainkit checkpoint of format 3 (found {found}); "
         "give a last.ckpt or best.ckpt that this version wrote"
     ]
 

@@ -90,7 +90,7 @@ def test_help_lists_groups_and_keys(capsys, command, flag):
 
     assert status == 0
     assert printed.startswith(f"usage: trainkit {command.__name__.rpartition('.')[2]} [OVERRIDE ...]\n")
-    assert "  model=transformer|lstm\n" in printed
+    assert "  model=transformer|lstm|" in printed
     assert "  trainer.max_epochs=3\n" in printed
     assert "  resume=null\n" in printed
 

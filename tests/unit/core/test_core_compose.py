@@ -30,7 +30,7 @@ BAD = {
     "model=lstm has it",
     "model=transfomer": "config-unknown-choice: model=transfomer: no such option; "
     "did you mean 'transformer'?",
-    "model=3": "config-unknown-choice: model=3: no such option; known: transformer, lstm",
+    "model=3": "config-unknown-choice: model=3: no such option; known: " + ", ".join(GROUPS["model"]),
     "trainer.max_epochs=abc": "config-type: trainer.max_epochs='abc': expected an integer",
     "trainer.max_epochs=1.5": "config-type: trainer.max_epochs=1.5: expected an integer",
     "trainer.max_epochs=true": "config-type: trainer.max_epochs=True: expected an integer",
@@ -56,7 +56,7 @@ BAD = {
     "(rotary positions turn pairs of features)",
     "exp_name=../up": "config-range: exp_name='../up': must name a folder inside output_dir",
     "model.name=lstm": "config-range: model.name='lstm': cannot be set alone; "
-    "choose with model=transformer|lstm",
+    "choose model=" + "|".join(GROUPS["model"]),
     "seed": f"config-grammar: 'seed': missing EQUAL at '<EOF>'; {QUOTE}",
     "seed==3": f"config-grammar: 'seed==3': extraneous input '='; {QUOTE}",
     "seed=int(x)": "config-grammar: 'seed=int(x)': ValueError while evaluating 'int(x)': "

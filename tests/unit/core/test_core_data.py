@@ -1,5 +1,7 @@
 """Windows, splits, order and limits."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,8 +13,8 @@ from trainkit.core.data import (
     EpochSampler,
     Windows,
     build_text,
+    count_batches,
     cut_document,
-    limit_batches,
     read_documents,
     split_documents,
 )
@@ -130,6 +132,11 @@ def test_nothing_to_train_on_is_refused(tmp_path):
     assert caught.value.slug == "data-empty"
 
 
+class Endless(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(lambda: torch.zeros(1), None)
+
+
 @pytest.mark.parametrize(
     ("limit", "expected"),
     [(0, 0), (1, 1), (99, 8), (0.0, 0), (1e-9, 1), (0.5, 4), (0.99, 7), (1.0, 8)],
@@ -137,13 +144,19 @@ def test_nothing_to_train_on_is_refused(tmp_path):
 def test_limit_counts_or_takes_a_fraction(limit, expected):
     """An int is a count, a float a fraction, and a fraction above 0 is at least one batch."""
     windows = Windows([bytes(17)], sequence_length=2)
-    batches, total = limit_batches(torch.utils.data.DataLoader(windows), limit)
 
-    assert (len(list(batches)), total) == (expected, expected)
+    assert count_batches(torch.utils.data.DataLoader(windows), limit) == expected
 
 
 def test_limit_of_an_empty_loader_is_empty():
     """No fraction of nothing is one batch."""
-    batches, total = limit_batches(torch.utils.data.DataLoader(Windows([], sequence_length=2)), 0.5)
+    assert count_batches(torch.utils.data.DataLoader(Windows([], sequence_length=2)), 0.5) == 0
 
-    assert (list(batches), total) == ([], 0)
+
+def test_a_loader_without_a_length_is_counted_and_not_measured():
+    """A count limits it, everything is everything, and a part of an unknown number is refused."""
+    endless = torch.utils.data.DataLoader(Endless())
+
+    assert [count_batches(endless, limit) for limit in (3, 1.0, 0.0)] == [3, math.inf, 0]
+    with pytest.raises(UsageError, match="0.5 is no count"):
+        count_batches(endless, 0.5)

@@ -19,12 +19,14 @@ def test_resumed_table_drops_what_will_be_repeated(tmp_path):
     path = tmp_path / "metrics.csv"
     start_metrics(path, num_epochs=0)
     for epoch, part in [(0, "train"), (0, "test"), (1, "train")]:
-        append_metrics(path, epoch=epoch, step=5, part=part, result=EpochResult(1.0, 4, 5))
+        append_metrics(
+            path, epoch=epoch, step=5, part=part, result=EpochResult(1.0, 4, 5, metric_sums={"accuracy": 2.0})
+        )
     start_metrics(path, num_epochs=1)
 
     assert path.read_text(encoding="utf-8").splitlines() == [
-        "epoch,step,part,tokens,loss,perplexity",
-        "0,5,train,4,0.25,1.2840254166877414",
+        "epoch,step,part,items,loss,perplexity,metrics",
+        '0,5,train,4,0.25,1.2840254166877414,"{""accuracy"": 0.5}"',
     ]
 
 

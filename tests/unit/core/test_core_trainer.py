@@ -14,7 +14,8 @@ import torch
 from trainkit.core import trainer
 from trainkit.core.config import CsvConfig, LoggerConfig, TrainConfig
 from trainkit.core.loop import EpochResult, run_validation_epoch
-from trainkit.core.trainer import choose_device, train
+from trainkit.core.parts import choose_device
+from trainkit.core.trainer import train
 from trainkit.errors import ConfigError, UsageError
 
 
@@ -190,7 +191,7 @@ def script_validation(monkeypatch, losses):
 
     def evaluate(*arguments, **options):
         real = run_validation_epoch(*arguments, **options)
-        return EpochResult(next(results) * real.num_tokens, real.num_tokens)
+        return EpochResult(next(results) * real.num_items, real.num_items)
 
     monkeypatch.setattr(trainer, "run_validation_epoch", evaluate)
 
@@ -237,9 +238,9 @@ def test_a_compiled_model_is_saved_under_its_own_names(tiny_config, monkeypatch)
     """What is compiled is called in training; the checkpoint is one that a plain run reads."""
     compiled = []
 
-    def compile_nothing(model):
-        compiled.append(model)
-        return torch._dynamo.eval_frame.OptimizedModule(model, lambda call: call)
+    def compile_nothing(step):
+        compiled.append(step)
+        return step
 
     monkeypatch.setattr(torch, "compile", compile_nothing)
     result = train(replace(tiny_config(compile=True, max_epochs=1), exp_name="compiled"))

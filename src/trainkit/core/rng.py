@@ -1,0 +1,51 @@
+"""Every global random generator at once: torch's, Python's and NumPy's."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+try:
+    import numpy
+except ModuleNotFoundError:  # torch does without, and so do we
+    numpy = None  # type: ignore[assignment]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch, `random` and NumPy."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    if numpy is not None:
+        numpy.random.seed(seed % 2**32)
+
+
+def capture_rng(generators: Sequence[torch.Generator] = ()) -> dict[str, Any]:
+    """Give the state of every global generator, and of these, as plain data."""
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    state: dict[str, Any] = {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if started else [],
+        "python": random.getstate(),
+        "own": [generator.get_state() for generator in generators],
+    }
+    if numpy is not None:
+        kind, keys, *rest = numpy.random.get_state(legacy=True)
+        state["numpy"] = (kind, torch.from_numpy(numpy.asarray(keys, dtype="int64")), *rest)
+    return state
+
+
+def restore_rng(state: Mapping[str, Any], generators: Sequence[torch.Generator] = ()) -> None:
+    """Put the states back, CUDA's where there are as many devices."""
+    torch.set_rng_state(state["cpu"])
+    if "python" in state:
+        random.setstate(state["python"])
+    if "numpy" in state and numpy is not None:
+        kind, keys, *rest = state["numpy"]
+        numpy.random.set_state((kind, keys.numpy(), *rest))
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    for generator, value in zip(generators, state.get("own", ()), strict=False):
+        generator.set_state(value)
