@@ -30,13 +30,12 @@ def training(request):
     import torch
 
     from trainkit.core.config import GROUPS, AdamWConfig, TextConfig
-    from trainkit.core.data import build_text
     from trainkit.core.optim import build_adamw
-    from trainkit.core.registry import MODELS
+    from trainkit.core.registry import DATASETS, MODELS
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    corpus = build_text(TextConfig(sequence_length=64, batch_size=8), seed=0)
+    corpus = DATASETS.load("text")(TextConfig(sequence_length=64, batch_size=8), seed=0)
     config = GROUPS["model"][request.param]()
     model = MODELS.load(request.param)(config, vocab_size=256)
     return model, build_adamw(AdamWConfig(), model), corpus

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from trainkit.core.checkpoint import Progress, load_checkpoint, restore_checkpoint, save_checkpoint
 from trainkit.core.config import LSTMConfig, TextConfig, TrainConfig, TrainerConfig, TransformerConfig
-from trainkit.core.data import IGNORE_INDEX, NUM_BYTES, Batch
+from trainkit.core.data import IGNORE_INDEX, Batch
 from trainkit.core.loop import run_training_epoch, run_validation_epoch
 from trainkit.core.registry import MODELS, OPTIMIZERS
+from trainkit.core.text import NUM_BYTES
 from trainkit.core.trainer import train
 
 SMALL = {

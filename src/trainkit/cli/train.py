@@ -36,16 +36,20 @@ def run(argv: list[str]) -> int:
     config = compose(argv)  # before torch, so that a typo is answered at once
     from trainkit.core.trainer import train
 
-    print(summarize(train(config)))
+    print(summarize(train(config), of_language=config.data.name == "text"))
     return 0
 
 
-def summarize(result: TrainResult) -> str:
+def summarize(result: TrainResult, *, of_language: bool) -> str:
     """Give the last epoch's losses, the test loss of the best weights, and where these are."""
-    lines = [f"trained {result.num_epochs} epochs, {result.num_steps} steps"]
+    counts = {"epoch": result.num_epochs, "step": result.num_steps}
+    lines = ["trained " + ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())]
     for part in ("train", "validation", "test"):
         measured = getattr(result, part)
-        lines.append(f"{part:<11} loss {measured.mean_loss:.6f}  perplexity {measured.perplexity:.6g}")
+        others = {"perplexity": measured.perplexity} if of_language else {}
+        shown = {"loss": f"{measured.mean_loss:.6f}"}
+        shown |= {name: f"{value:.6g}" for name, value in (others | measured.metrics).items()}
+        lines.append(f"{part:<11} " + "  ".join(f"{name} {value}" for name, value in shown.items()))
     return "\n".join([*lines, f"best weights: {result.best_checkpoint}"])
 
 

@@ -85,15 +85,41 @@ class LSTMConfig(ModelConfig):
 
 
 @dataclass
+class DiTConfig(ModelConfig):
+    """A diffusion transformer over patches of images; sizes in features, `patch_size` in pixels."""
+
+    name: str = "dit"
+    patch_size: int = _allow(2, at_least=1)
+    num_layers: int = _allow(4, at_least=1)
+    num_heads: int = _allow(4, at_least=1)
+    model_dim: int = _allow(128, at_least=4)
+    label_dropout: float = _allow(0.1, at_least=0, below=1)
+    num_timesteps: int = _allow(1000, at_least=1)
+
+
+@dataclass
+class SSSDConfig(ModelConfig):
+    """Diffusion over series by state-space layers; sizes in features, `state_dim` for each feature."""
+
+    name: str = "sssd"
+    num_layers: int = _allow(4, at_least=1)
+    model_dim: int = _allow(64, at_least=1)
+    state_dim: int = _allow(64, at_least=2)
+    num_timesteps: int = _allow(200, at_least=1)
+
+
+@dataclass
 class ImportedModelConfig(ModelConfig):
     """Anything importable, called with `kwargs`: a LightningModule or a Task, an `nn.Module` with a loss, an
     estimator with `fit` and `predict`; `loss` is a function of torch.nn.functional or a dotted path.
+    `online` has an estimator learn batch by batch.
     """
 
     name: str = "import"
     target: str = ""
     kwargs: dict[str, Any] = field(default_factory=dict)
     loss: str = ""
+    online: bool = False
 
 
 @dataclass
@@ -217,14 +243,43 @@ class DataConfig:
 
 
 @dataclass
-class TextConfig(DataConfig):
+class SplitConfig(DataConfig):
+    """Data that is split into train, validation and, of what is left, test."""
+
+    train_fraction: float = _allow(0.6, above=0, at_most=1)
+    validation_fraction: float = _allow(0.2, at_least=0, below=1)
+
+
+@dataclass
+class TextConfig(SplitConfig):
     """Text as bytes; `source` is `pydoc_data.topics` or the path of a UTF-8 file; the rest is test."""
 
     name: str = "text"
     source: str = "pydoc_data.topics"
     sequence_length: int = _allow(128, at_least=1)
-    train_fraction: float = _allow(0.6, above=0, at_most=1)
-    validation_fraction: float = _allow(0.2, at_least=0, below=1)
+
+
+@dataclass
+class DigitsConfig(SplitConfig):
+    """1,797 written digits of 8 by 8 pixels, scikit-learn's; `shift` moves each by up to so many pixels."""
+
+    name: str = "digits"
+    shift: int = _allow(0, at_least=0, at_most=4)
+
+
+@dataclass
+class SeriesConfig(SplitConfig):
+    """Windows of a series, of which the last `horizon` values are to be predicted.
+
+    `source` is "waves", made up of sines and noise, or a CSV file with a header and numbers, in the order
+    of time. Train comes first, then validation, then test; no window is in two parts.
+    """
+
+    name: str = "series"
+    source: str = "waves"
+    window: int = _allow(64, at_least=2)
+    horizon: int = _allow(16, at_least=1)
+    stride: int = _allow(8, at_least=1)
 
 
 @dataclass
@@ -248,6 +303,10 @@ class TrainerConfig:
     value that the validation step gives or logs to be that loss. The first `profile_steps`
     steps of a run are written to profile.json, to be opened in Perfetto.
 
+    `lean` leaves out of the start what the first step does not need; it leans on private names of torch,
+    and says so where these are others. Under torchrun each process has a copy of the model (`strategy=ddp`)
+    or a part of it (`fsdp`).
+
     A step averages the loss over the items (tokens, images) of all its batches; with
     `average_over=batches` each batch's mean counts 1 / `accumulate_grad_batches`, as in Lightning.
     """
@@ -265,6 +324,8 @@ class TrainerConfig:
     monitor: str = ""
     compile: bool = False
     profile_steps: int = _allow(0, at_least=0)
+    lean: bool = False
+    strategy: str = _allow("ddp", choices=("ddp", "fsdp"))
     precision: str = _allow("fp32", choices=("fp32", "tf32", "bf16", "fp16"))
     device: str = _allow("auto", choices=("auto", "cpu", "cuda"))
 
@@ -308,7 +369,13 @@ class TrainConfig:
 
 # Option name -> schema; the first option of a group is its default.
 GROUPS: dict[str, dict[str, type[Any]]] = {
-    "model": {"transformer": TransformerConfig, "lstm": LSTMConfig, "import": ImportedModelConfig},
+    "model": {
+        "transformer": TransformerConfig,
+        "lstm": LSTMConfig,
+        "dit": DiTConfig,
+        "sssd": SSSDConfig,
+        "import": ImportedModelConfig,
+    },
     "optimizer": {
         "adamw": AdamWConfig,
         "sgd": SGDConfig,
@@ -323,10 +390,20 @@ GROUPS: dict[str, dict[str, type[Any]]] = {
         "cosine": CosineConfig,
         "wsd": WSDConfig,
     },
-    "data": {"text": TextConfig, "import": ImportedDataConfig},
+    "data": {
+        "text": TextConfig,
+        "digits": DigitsConfig,
+        "series": SeriesConfig,
+        "import": ImportedDataConfig,
+    },
 }
 # Model -> the data that it takes, and its optimizer; the first is chosen where nothing is said.
-DATA_OF = {"transformer": ("text", "import"), "lstm": ("text", "import")}
+DATA_OF = {
+    "transformer": ("text", "import"),
+    "lstm": ("text", "import"),
+    "dit": ("digits", "import"),
+    "sssd": ("series", "import"),
+}
 OPTIMIZER_OF = {"import": "own"}
 
 
@@ -382,6 +459,8 @@ def _check_together(config: TrainConfig) -> Iterator[str]:
         yield f"data={config.data.name}: model={config.model.name} takes {' or '.join(suited)}"
     for check in (_check_model, _check_data, _check_optimizer):
         yield from check(config)
+    if config.trainer.lean and config.trainer.compile:
+        yield "trainer.lean=True: contradicts trainer.compile=True, which needs what lean leaves out"
     if config.resume not in (None, "auto") and config.init_from is not None:
         yield f"init_from={config.init_from!r}: contradicts resume={config.resume!r}; give one"
     path = PurePath(config.exp_name)
@@ -396,13 +475,22 @@ def _check_model(config: TrainConfig) -> Iterator[str]:
             f"model.model_dim={model.model_dim}: must be a multiple of 2 * model.num_heads="
             f"{2 * model.num_heads} (rotary positions turn pairs of features)"
         )
+    if isinstance(model, DiTConfig) and model.model_dim % math.lcm(4, model.num_heads):
+        yield (
+            f"model.model_dim={model.model_dim}: must be a multiple of 4 (a sine and a cosine of two axes) "
+            f"and of model.num_heads={model.num_heads}"
+        )
+    if isinstance(model, SSSDConfig) and model.state_dim % 2:
+        yield f"model.state_dim={model.state_dim}: must be even (states come in pairs)"
     if isinstance(model, ImportedModelConfig) and not model.target:
         yield "model.target='': must be a dotted path, such as package.module.Name"
 
 
 def _check_data(config: TrainConfig) -> Iterator[str]:
     data = config.data
-    if isinstance(data, TextConfig) and data.train_fraction + data.validation_fraction > 1:
+    if isinstance(data, SeriesConfig) and data.horizon >= data.window:
+        yield f"data.horizon={data.horizon}: must be less than data.window={data.window}"
+    if isinstance(data, SplitConfig) and data.train_fraction + data.validation_fraction > 1:
         yield (
             f"data.validation_fraction={data.validation_fraction!r}: must be at most 1 - "
             f"data.train_fraction={data.train_fraction!r}"

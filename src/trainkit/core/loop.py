@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,8 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from trainkit.core.optim import Several
-from trainkit.core.task import Step, find_batch_size, move_batch
-from trainkit.errors import TrainkitError
+from trainkit.core.task import Step, describe_batch, find_batch_size, move_batch
+from trainkit.errors import TrainkitError, UsageError
 
 MOST_PERPLEXITY = 1e6
 _Part = tuple[Any, int, float]
@@ -146,7 +147,12 @@ def _accumulate(
     """Add the gradients of the group's mean loss, count what is done; say whether there was any."""
     trained = False
     for batch, num_items, divisor in group:
-        means = measure(batch, done.num_batches) if divisor else None
+        try:
+            means = measure(batch, done.num_batches) if divisor else None
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            if done.num_batches or isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise explain_misfit(error, batch) from error
         if means is not None:
             loss = means["loss"]
             value = loss.item()
@@ -165,6 +171,17 @@ def _accumulate(
             trained = True
         done.num_batches += 1
     return trained
+
+
+def explain_misfit(error: Exception, batch: Any) -> UsageError:
+    """Say which line could not work with the first batch, and what that is: most often shapes do not fit."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = [frames[-1], *(frame for frame in frames if "/torch/" not in frame.filename)][-1]
+    return UsageError(
+        "model-unsuited",
+        f"the first batch, {describe_batch(batch)}, could not be trained on: {type(error).__name__}: "
+        f"{str(error).partition(chr(10))[0]} (at {place.filename}:{place.lineno}); do they go together?",
+    )
 
 
 def run_validation_epoch(

@@ -59,8 +59,10 @@ class OwnSchedule:
     monitor: str | None = None
 
 
-def read_configured(task: Any) -> tuple[Optimizer, list[OwnSchedule]]:
+def read_configured(task: Any) -> tuple[Optimizer | Several, list[OwnSchedule]]:
     """Give what the task's `configure_optimizers` returns, in any of Lightning's forms for one optimizer.
+
+    A task that trains an epoch by itself has none.
 
     Raises:
         UsageError: it has none, or returns none or several optimizers.
@@ -71,6 +73,8 @@ def read_configured(task: Any) -> tuple[Optimizer, list[OwnSchedule]]:
         )
         raise UsageError("model-unsuited", message)
     found = task.configure_optimizers()
+    if found is None and hasattr(task, "train_epoch"):
+        return Several([]), []
     while isinstance(found, list | tuple) and len(found) == 1:
         found = found[0]
     schedules: Any = []
@@ -110,7 +114,7 @@ def build_muon(config: MuonConfig, model: nn.Module) -> Several:
     from torch.optim import Muon  # late: not in the oldest torch that the rest of the core runs on
 
     outer = {id(parameter) for parameter in list_outer_parameters(model)}
-    inner = [p for p in model.parameters() if p.ndim == 2 and p.requires_grad and id(p) not in outer]
+    inner = [p for p in split_parameters(model)[0] if p.ndim == 2 and id(p) not in outer]
     chosen = {id(parameter) for parameter in inner}
     groups = group_parameters(model, config.weight_decay, without=chosen)
     optimizers: list[Optimizer] = [AdamW(groups, lr=config.adamw_learning_rate)] if groups else []
@@ -122,9 +126,11 @@ def build_muon(config: MuonConfig, model: nn.Module) -> Several:
 
 def build_shampoo(config: ShampooConfig, model: nn.Module) -> Optimizer:
     """Give pytorch_optimizer's Shampoo. Sources: Gupta et al., arXiv 1802.09568; Anil et al., 2002.09018."""
-    groups = group_parameters(model, config.weight_decay)
+    every = config.precondition_every_n_steps
+    # Its roots are zero until they are computed, and with them every update: begin one step before.
+    groups = [group | {"step": every - 1} for group in group_parameters(model, config.weight_decay)]
     shampoo: Optimizer = _import_extra("Shampoo")(
-        groups, lr=config.learning_rate, preconditioning_compute_steps=config.precondition_every_n_steps
+        groups, lr=config.learning_rate, preconditioning_compute_steps=every
     )
     return shampoo
 
@@ -166,12 +172,16 @@ def list_outer_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Give (matrices, the rest) in the model's order; an embedding is a table, not a matrix."""
+    """Give (matrices, the rest) in the model's order; an embedding is a table, not a matrix.
+
+    A module's `no_decay` names those of its parameters that are no matrices, whatever their shape. What is
+    frozen is in neither.
+    """
     tables = {
         id(parameter)
         for module in model.modules()
-        if isinstance(module, nn.Embedding)
-        for parameter in module.parameters(recurse=False)
+        for name, parameter in module.named_parameters(recurse=False)
+        if isinstance(module, nn.Embedding) or name in getattr(module, "no_decay", ())
     }
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []

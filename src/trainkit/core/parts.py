@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from trainkit.core.checkpoint import Progress, Stateful, read_weights
 from trainkit.core.config import TrainConfig
 from trainkit.core.data import Loaders, count_batches
+from trainkit.core.imported import Estimator
 from trainkit.core.lightning import Place, attach, is_lightning, open_loaders, overrides
 from trainkit.core.loop import EpochResult
 from trainkit.core.optim import OwnSchedule, Several, read_configured
@@ -88,10 +89,11 @@ def build_run(config: TrainConfig, *, task: Any = None, data: Any = None) -> Run
     num_steps = (
         num_batches if num_batches == math.inf else math.ceil(num_batches / trainer.accumulate_grad_batches)
     )
+    max_epochs = 1 if isinstance(task, Estimator) and not task.online else trainer.max_epochs
     place = Place(
-        max_epochs=trainer.max_epochs,
+        max_epochs=max_epochs,
         num_training_batches=num_batches,
-        estimated_stepping_batches=num_steps * trainer.max_epochs,
+        estimated_stepping_batches=num_steps * max_epochs,
         accumulate_grad_batches=trainer.accumulate_grad_batches,
         datamodule=data,
     )

@@ -59,7 +59,9 @@ MODELS = Registry(
     {
         "transformer": "trainkit.core.models:Transformer",
         "lstm": "trainkit.core.models:LSTM",
-        "import": "trainkit.core.task:import_task",
+        "dit": "trainkit.core.dit:DiT",
+        "sssd": "trainkit.core.sssd:SSSD",
+        "import": "trainkit.core.imported:import_task",
     },
 )
 OPTIMIZERS = Registry(
@@ -67,5 +69,11 @@ OPTIMIZERS = Registry(
     {name: f"trainkit.core.optim:build_{name}" for name in ("adamw", "sgd", "muon", "shampoo", "soap")},
 )
 DATASETS = Registry(
-    "data set", {"text": "trainkit.core.data:build_text", "import": "trainkit.core.data:import_data"}
+    "data set",
+    {
+        "text": "trainkit.core.text:build_text",
+        "digits": "trainkit.core.datasets:build_digits",
+        "series": "trainkit.core.datasets:build_series",
+        "import": "trainkit.core.imported:import_data",
+    },
 )

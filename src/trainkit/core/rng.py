@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,11 @@ try:
     import numpy
 except ModuleNotFoundError:  # torch does without, and so do we
     numpy = None  # type: ignore[assignment]
+
+
+def mix_seed(*numbers: int) -> int:
+    """Give 32 bits that depend on all the numbers: torch's CPU generator takes no more of a seed."""
+    return zlib.crc32(",".join(map(str, numbers)).encode())
 
 
 def seed_everything(seed: int) -> None:

@@ -10,10 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainkit.core.config import ImportedModelConfig
-from trainkit.core.registry import import_object
-from trainkit.errors import UsageError
-
 Outputs = Tensor | Mapping[str, Tensor] | None
 Step = Callable[[Any, int], Outputs]
 
@@ -49,57 +45,6 @@ class Task(nn.Module):
         return find_batch_size(batch)
 
 
-class Supervised(Task):
-    """Any module and a loss of (outputs, targets); batches are (inputs, targets)."""
-
-    def __init__(self, module: nn.Module, loss: Callable[[Any, Any], Tensor]) -> None:
-        super().__init__()
-        self.module = module
-        self.loss = loss
-
-    def forward(self, inputs: Any) -> Any:
-        """Give the module's outputs."""
-        return self.module(inputs)
-
-    def training_step(self, batch: Any, batch_idx: int) -> Outputs:
-        """Give the loss of (inputs, targets)."""
-        inputs, targets = batch
-        return self.loss(self(inputs), targets)
-
-    def validation_step(self, batch: Any, batch_idx: int) -> Outputs:
-        """Give the loss and, where the targets are classes, the accuracy."""
-        inputs, targets = batch
-        outputs = self(inputs)
-        measured = {"loss": self.loss(outputs, targets)}
-        if not targets.is_floating_point() and outputs.ndim == targets.ndim + 1:
-            measured["accuracy"] = (outputs.argmax(1) == targets).float().mean()
-        return measured
-
-
-def import_task(config: ImportedModelConfig, **_: Any) -> Any:
-    """Give what `target` makes: with a `training_step` or a `fit` as it is, another module with its loss.
-
-    Raises:
-        UsageError: it cannot be imported, or is nothing that can be trained.
-    """
-    made = import_object(config.target, key="model.target")(**config.kwargs)
-    if hasattr(made, "training_step") or (hasattr(made, "fit") and hasattr(made, "predict")):
-        return made
-    if not isinstance(made, nn.Module):
-        raise UsageError(
-            "model-unsuited",
-            f"model.target='{config.target}' made a {type(made).__name__}, which has no training_step, is no "
-            "nn.Module and has no fit and predict",
-        )
-    if not config.loss:
-        message = (
-            f"model.target='{config.target}' has no training_step; give model.loss, such as cross_entropy"
-        )
-        raise UsageError("model-unsuited", message)
-    path = config.loss if "." in config.loss else f"torch.nn.functional.{config.loss}"
-    return Supervised(made, import_object(path, key="model.loss"))
-
-
 def list_steps(task: Any) -> Steps:
     """Give the steps of a Task, or of a module in its shape."""
     evaluate = bind_step(getattr(task, "validation_step", task.training_step))
@@ -120,6 +65,17 @@ def find_batch_size(batch: Any) -> int:
         return len(batch) if batch.ndim else 1
     parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, Sequence) else ()
     return next((find_batch_size(part) for part in parts if not isinstance(part, str)), 1)
+
+
+def describe_batch(batch: Any) -> str:
+    """Give dtype and shape of every tensor in the batch, such as "float32[32,1,8,8], int64[32]"."""
+    if isinstance(batch, Tensor):
+        return f"{str(batch.dtype).removeprefix('torch.')}[{','.join(map(str, batch.shape))}]"
+    if isinstance(batch, Mapping):
+        return ", ".join(f"{name}: {describe_batch(part)}" for name, part in batch.items())
+    if isinstance(batch, list | tuple):
+        return ", ".join(map(describe_batch, batch))
+    return type(batch).__name__
 
 
 def move_batch(batch: Any, device: torch.device) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,8 @@ from trainkit.core.checkpoint import (
 )
 from trainkit.core.config import ImportedDataConfig, ImportedModelConfig, TrainConfig, validate
 from trainkit.core.data import count_batches
+from trainkit.core.imported import Estimator
+from trainkit.core.lean import skip_dynamo
 from trainkit.core.loop import EpochResult, run_training_epoch, run_validation_epoch
 from trainkit.core.parts import Run, build_run, open_epoch
 from trainkit.core.rng import capture_rng, seed_everything
@@ -79,7 +82,7 @@ def _fit(config: TrainConfig, **given: Any) -> TrainResult:
     run = _start(config, **given)
     run.steps.hook("on_fit_start")
     run.steps.hook("on_train_start")
-    for epoch in range(run.progress.num_epochs, config.trainer.max_epochs):
+    for epoch in range(run.progress.num_epochs, run.place.max_epochs):
         if 0 < config.trainer.patience <= run.progress.epochs_without_gain:
             break
         with _profile(run):
@@ -96,6 +99,8 @@ def _start(config: TrainConfig, **given: Any) -> Run:
         torch.set_float32_matmul_precision("high")
     if not given:
         seed_everything(config.seed)
+    if config.trainer.lean and (reason := skip_dynamo()) is not None:
+        print(f"trainkit: trainer.lean has no effect: {reason}", file=sys.stderr)
     run = build_run(config if state is None else replace(config, init_from=None), **given)
     if state is not None:
         run.progress = restore_checkpoint(
@@ -166,22 +171,27 @@ def _run_epoch(run: Run, epoch: int) -> None:
             progress.epoch = asdict(done)
             _save_as(run, LAST)
 
-    run.train = run_training_epoch(
-        run.task,
-        run.optimizer,
-        track_progress(batches, description=f"epoch {epoch}", total=total, done=before.num_batches),
-        device=run.device,
-        accumulate_grad_batches=trainer.accumulate_grad_batches,
-        average_over=trainer.average_over,
-        clip_norm=trainer.clip_norm,
-        precision=trainer.precision,
-        epoch=epoch,
-        before=before,
-        before_step=begin_step,
-        after_step=finish_step,
-        scaler=run.scaler,
-        step=run.steps.training,
-    )
+    tracked = track_progress(batches, description=f"epoch {epoch}", total=total, done=before.num_batches)
+    if isinstance(run.task, Estimator):
+        run.task.train_epoch(tracked, before)
+        run.train = before
+    else:
+        run.train = run_training_epoch(
+            run.task,
+            run.optimizer,
+            tracked,
+            device=run.device,
+            accumulate_grad_batches=trainer.accumulate_grad_batches,
+            average_over=trainer.average_over,
+            clip_norm=trainer.clip_norm,
+            precision=trainer.precision,
+            epoch=epoch,
+            before=before,
+            before_step=begin_step,
+            after_step=finish_step,
+            scaler=run.scaler,
+            step=run.steps.training,
+        )
     run.validation = _evaluate(run, "validation")
     run.steps.hook("on_train_epoch_end")
     step_schedules(run, "epoch", epoch + 1)

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainkit.core.config import LSTMConfig, TextConfig, TrainConfig, TrainerConfig, TransformerConfig
+from trainkit.core.config import (
+    DigitsConfig,
+    DiTConfig,
+    LSTMConfig,
+    SeriesConfig,
+    SSSDConfig,
+    TextConfig,
+    TrainConfig,
+    TrainerConfig,
+    TransformerConfig,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -59,11 +69,17 @@ def tiny_config(text_file: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
         models = {
             "transformer": TransformerConfig(num_layers=1, num_heads=2, model_dim=16),
             "lstm": LSTMConfig(embedding_dim=8, hidden_dim=16, num_layers=2),
+            "dit": DiTConfig(num_layers=1, num_heads=2, model_dim=8, patch_size=4, num_timesteps=20),
+            "sssd": SSSDConfig(num_layers=1, model_dim=4, state_dim=4, num_timesteps=20),
         }
+        text = TextConfig(source=str(text_file), sequence_length=16, batch_size=8)
+        others = {"dit": DigitsConfig(shift=1), "sssd": SeriesConfig(window=16, horizon=4, stride=32)}
         settings = {"max_epochs": 2, "device": "cpu", **trainer}
+        if model in others:
+            settings |= {"limit_train_batches": 2, "limit_val_batches": 1, "limit_test_batches": 1}
         return TrainConfig(
             model=models[model],
-            data=TextConfig(source=str(text_file), sequence_length=16, batch_size=8),
+            data=others.get(model, text),
             trainer=TrainerConfig(**settings),
             output_dir=str(tmp_path / "runs"),
         )

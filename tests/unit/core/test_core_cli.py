@@ -135,6 +135,6 @@ def test_train_prints_a_summary(text_file, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
 
     assert status == 0
-    assert lines[0] == "trained 1 epochs, 1 steps"
+    assert lines[0] == "trained 1 epoch, 1 step"
     assert [line.split()[0] for line in lines[1:4]] == ["train", "validation", "test"]
     assert lines[4] == f"best weights: {tmp_path}/default/best.ckpt"

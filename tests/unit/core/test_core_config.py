@@ -46,11 +46,12 @@ model.name model.num_layers model.num_heads model.model_dim model.dropout
 optimizer.name optimizer.learning_rate optimizer.beta1 optimizer.beta2 optimizer.eps
 optimizer.weight_decay optimizer.fused
 schedule.name schedule.warmup_steps
-data.name data.batch_size data.num_workers data.source data.sequence_length data.train_fraction data.validation_fraction
+data.name data.batch_size data.num_workers data.train_fraction data.validation_fraction
+data.source data.sequence_length
 trainer.max_epochs trainer.limit_train_batches trainer.limit_val_batches trainer.limit_test_batches
 trainer.accumulate_grad_batches trainer.average_over trainer.clip_norm
 trainer.save_every_n_steps trainer.ema_decay
-trainer.patience trainer.monitor trainer.compile trainer.profile_steps trainer.precision trainer.device
+trainer.patience trainer.monitor trainer.compile trainer.profile_steps trainer.lean trainer.strategy trainer.precision trainer.device
 logger.csv.enabled exp_name seed output_dir resume
 init_from freeze
 """

@@ -11,13 +11,10 @@ from trainkit.core.config import TextConfig
 from trainkit.core.data import (
     IGNORE_INDEX,
     EpochSampler,
-    Windows,
-    build_text,
     count_batches,
-    cut_document,
-    read_documents,
-    split_documents,
+    split,
 )
+from trainkit.core.text import Windows, build_text, cut_document, read_documents
 from trainkit.errors import UsageError
 
 
@@ -50,14 +47,14 @@ def test_documents_are_split_in_order(num, train, share):
     """The parts put together are the documents, each one once."""
     documents = [bytes([index]) for index in range(num)]
     config = TextConfig(train_fraction=train, validation_fraction=(1 - train) * share)
-    parts = split_documents(documents, config)
+    parts = split(documents, config)
 
     assert [each for part in parts for each in part] == documents
 
 
 def test_default_split_is_60_20_20():
     """Ten documents are split six, two, two."""
-    parts = split_documents([b"x"] * 10, TextConfig())
+    parts = split([b"x"] * 10, TextConfig())
 
     assert [len(part) for part in parts] == [6, 2, 2]
 

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from trainkit.core.config import CosineConfig, OwnConfig, TrainConfig, TrainerConfig
-from trainkit.core.data import build_text
 from trainkit.core.lightning import to_lightning
 from trainkit.core.models import Transformer
 from trainkit.core.optim import build_adamw
+from trainkit.core.text import build_text
 from trainkit.core.trainer import fit, train
 from trainkit.errors import UsageError
 

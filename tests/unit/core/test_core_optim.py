@@ -32,7 +32,7 @@ def weights_of(result):
 @pytest.mark.parametrize("optimizer", [name for name in GROUPS["optimizer"] if name != "own"])
 @pytest.mark.parametrize("model", [name for name in GROUPS["model"] if name != "import"])
 def test_every_optimizer_trains_every_model_and_resumes(tiny_config, tmp_path, model, optimizer):
-    """The loss falls; one epoch and one more are bitwise two at once."""
+    """One epoch and one more are bitwise two at once; the loss of the language models falls."""
     if optimizer in {"shampoo", "soap"}:
         pytest.importorskip("pytorch_optimizer")
     config = replace(tiny_config(model), optimizer=GROUPS["optimizer"][optimizer]())
@@ -40,11 +40,15 @@ def test_every_optimizer_trains_every_model_and_resumes(tiny_config, tmp_path, m
     straight = train(config)
     half = replace(config, trainer=replace(config.trainer, max_epochs=1), output_dir=str(tmp_path / "half"))
     first = train(half)
+    begun = weights_of(first)
     rest = train(replace(config, output_dir=str(tmp_path / "half"), resume="auto"))
 
-    assert straight.train.mean_loss < first.train.mean_loss < math.log(256) + 0.3
+    assert math.isfinite(straight.train.mean_loss)
+    if model in {"transformer", "lstm"}:  # that of a diffusion depends on what is drawn
+        assert straight.train.mean_loss < first.train.mean_loss < math.log(256) + 0.3
     expected, actual = weights_of(straight), weights_of(rest)
     assert all(torch.equal(value, actual[name]) for name, value in expected.items())
+    assert any(not torch.equal(value, begun[name]) for name, value in expected.items())
 
 
 @pytest.mark.parametrize("options", [{"ema_decay": 0.9}, {"precision": "fp16"}, {"precision": "tf32"}])

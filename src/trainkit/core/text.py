@@ -1,0 +1,80 @@
+"""Text as byte tokens, cut into windows, split by document into train, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+
+from trainkit.core.config import TextConfig
+from trainkit.core.data import IGNORE_INDEX, Batch, Loaders, build_loaders, split
+from trainkit.errors import UsageError
+
+NUM_BYTES = 256
+BUILT_IN_SOURCE = "pydoc_data.topics"
+
+
+class Windows(Dataset[Batch]):
+    """Windows of one part; a document's last one is padded with token 0 on the right."""
+
+    def __init__(self, documents: Sequence[bytes], *, sequence_length: int) -> None:
+        cut = [window for each in documents for window in cut_document(each, sequence_length)]
+        empty = torch.empty((0, sequence_length), dtype=torch.int64)
+        self.tokens = torch.stack([window.tokens for window in cut]) if cut else empty
+        self.targets = torch.stack([window.targets for window in cut]) if cut else empty
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: int) -> Batch:
+        return Batch(self.tokens[index], self.targets[index])
+
+
+def cut_document(document: bytes, sequence_length: int) -> Iterator[Batch]:
+    """Yield windows of shape (time,) that predict every byte but the first exactly once."""
+    bytes_ = torch.tensor(list(document), dtype=torch.int64)
+    for start in range(0, len(document) - 1, sequence_length):
+        targets = bytes_[start + 1 : start + 1 + sequence_length]
+        tokens = bytes_[start : start + len(targets)]
+        missing = sequence_length - len(targets)
+        pad = torch.nn.functional.pad
+        yield Batch(pad(tokens, (0, missing)), pad(targets, (0, missing), value=IGNORE_INDEX))
+
+
+def build_text(config: TextConfig, *, seed: int) -> Loaders:
+    """Read, split and cut the source.
+
+    Raises:
+        UsageError: the source cannot be read, or leaves nothing to train on.
+    """
+    parts = split(read_documents(config.source), config)
+    train, validation, test = (Windows(part, sequence_length=config.sequence_length) for part in parts)
+    if not len(train):
+        raise UsageError(
+            "data-empty",
+            f"data.source='{config.source}' has no window to train on: {sum(map(len, parts))} documents, "
+            f"{len(parts[0])} of them in the train part; give more text or a larger data.train_fraction",
+        )
+    return build_loaders((train, validation, test), config, seed=seed, facts={"vocab_size": NUM_BYTES})
+
+
+def read_documents(source: str) -> list[bytes]:
+    """Give Python's own help topics, or the paragraphs (split at blank lines) of a UTF-8 file.
+
+    Raises:
+        UsageError: there is no such file, or it is not UTF-8.
+    """
+    if source == BUILT_IN_SOURCE:
+        from pydoc_data.topics import topics  # late: half a megabyte of text
+
+        return [text.encode() for text in topics.values()]
+    try:
+        text = Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            "data-unreadable",
+            f"data.source='{source}': {error}; give '{BUILT_IN_SOURCE}' or the path of a UTF-8 text file",
+        ) from error
+    return [paragraph.encode() for paragraph in text.split("\n\n") if paragraph.strip()]
