@@ -10,7 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from trainkit.core.checkpoint import Progress, load_checkpoint, restore_checkpoint, save_checkpoint
+from trainkit.core.checkpoint import (
+    Progress,
+    build_state,
+    load_checkpoint,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from trainkit.core.config import LSTMConfig, TextConfig, TrainConfig, TrainerConfig, TransformerConfig
 from trainkit.core.data import IGNORE_INDEX, Batch
 from trainkit.core.loop import run_training_epoch, run_validation_epoch
@@ -78,7 +84,8 @@ def move_checkpoint(folder: Path, *, source: torch.device, target: torch.device)
     batches = make_batches(4)
     run_training_epoch(model, optimizer, batches, device=source)
     path = folder / "moved.ckpt"
-    save_checkpoint(path, config=config, model=model, optimizer=optimizer, progress=Progress(num_epochs=1))
+    progress = Progress(num_epochs=1)
+    save_checkpoint(path, build_state(config=config, model=model, optimizer=optimizer, progress=progress))
     moved, moved_optimizer = build_parts(config, target)
     restore_checkpoint(load_checkpoint(path, config), model=moved, optimizer=moved_optimizer)
     pairs = zip(model.parameters(), moved.parameters(), strict=True)

@@ -36,7 +36,9 @@ def run(argv: list[str]) -> int:
     config = compose(argv)  # before torch, so that a typo is answered at once
     from trainkit.core.trainer import train
 
-    print(summarize(train(config), of_language=config.data.name == "text"))
+    result = train(config)
+    if not result.rank:
+        print(summarize(result, of_language=config.data.name == "text"))
     return 0
 
 

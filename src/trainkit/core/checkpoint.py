@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,7 @@ from torch.optim import Optimizer
 from trainkit.core.config import GROUPS, TrainConfig
 from trainkit.core.optim import Several
 from trainkit.core.rng import capture_rng, restore_rng
+from trainkit.core.world import ALONE, World
 from trainkit.errors import TrainkitError, UsageError
 
 FORMAT = 3  # 1 knew no place within an epoch, 2 called items tokens; both are read for ever
@@ -54,8 +56,7 @@ class Progress:
     epochs_without_gain: int = 0
 
 
-def save_checkpoint(
-    path: Path,
+def build_state(
     *,
     config: TrainConfig,
     model: nn.Module,
@@ -63,16 +64,13 @@ def save_checkpoint(
     progress: Progress,
     extra: Mapping[str, Stateful] = MappingProxyType({}),
     rng: Mapping[str, Any] | None = None,
-) -> None:
-    """Write everything that a run needs to continue; a crash leaves the old file as it was.
+) -> dict[str, Any]:
+    """Give everything that a run needs to continue.
 
     `extra` are parts that not every run has, such as an average of the weights or a scaler of gradients;
     `rng` is what `capture_rng` gave, now if nothing is said.
-
-    Raises:
-        TrainkitError: the file cannot be written, for instance because the disk is full.
     """
-    state = {
+    return {
         "format": FORMAT,
         "config": asdict(config),
         "model": model.state_dict(),
@@ -81,14 +79,24 @@ def save_checkpoint(
         "extra": {name: part.state_dict() for name, part in extra.items()},
         "rng": dict(rng if rng is not None else capture_rng()),
     }
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a state; a crash leaves the old file as it was.
+
+    Raises:
+        TrainkitError: the file cannot be written, for instance because the disk is full.
+    """
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb") as file:
-            torch.save(state, file)
+            torch.save(dict(state), file)
             file.flush()
             os.fsync(file.fileno())
         if path.name == LAST and path.exists():
             _keep_previous(path)
+        elif path.is_dir():
+            shutil.rmtree(path)
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError when the disk is full
         raise TrainkitError(
@@ -102,22 +110,26 @@ def save_checkpoint(
 
 def _keep_previous(path: Path) -> None:
     """Give the old file a second name before it loses its first: at no moment is there none."""
-    other = path.with_name(PREVIOUS + ".tmp")
+    previous, other = path.with_name(PREVIOUS), path.with_name(PREVIOUS + ".tmp")
     other.unlink(missing_ok=True)
+    if previous.is_dir():  # of a run in parts
+        shutil.rmtree(previous)
     try:
         other.hardlink_to(path)
     except OSError:  # a file system without links: for a moment there is only the previous one
         other = path
-    other.replace(path.with_name(PREVIOUS))
+    other.replace(previous)
 
 
-def load_checkpoint(path: Path, config: TrainConfig) -> dict[str, Any]:
+def load_checkpoint(path: Path, config: TrainConfig, *, world: World = ALONE) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; where `last.ckpt` is damaged the one before it, and say so.
+
+    A folder that several processes wrote is read in parts again where each has a part of the model.
 
     Raises:
         UsageError: it is missing, damaged, not ours, or of another run.
     """
-    state = _read_or_previous(path)
+    state = _read_or_previous(path, world if config.trainer.strategy == "fsdp" else ALONE)
     if isinstance(state, dict) and state.get("format") in (1, 2):
         state.setdefault("extra", {})
         done = state["progress"].get("epoch", {})
@@ -144,18 +156,23 @@ def load_checkpoint(path: Path, config: TrainConfig) -> dict[str, Any]:
     return state
 
 
-def _read_or_previous(path: Path) -> Any:
+def _read_or_previous(path: Path, world: World) -> Any:
     previous = path.with_name(PREVIOUS)
     try:
-        return _read(path)
+        return _read(path, world)
     except UsageError as error:
         if path.name != LAST or not previous.exists():
             raise
-        print(f"trainkit: warning: {error}; going on from '{previous}'", file=sys.stderr)
-        return _read(previous)
+        if world.rank == 0:
+            print(f"trainkit: warning: {error}; going on from '{previous}'", file=sys.stderr)
+        return _read(previous, world)
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, world: World = ALONE) -> Any:
+    if path.is_dir():
+        from trainkit.core.sharded import load_sharded  # late: seconds
+
+        return load_sharded(path, world)
     try:
         with ZipFile(path) as file:  # torch itself checks no sums: a flipped bit would be trained on
             if (damaged := file.testzip()) is not None:

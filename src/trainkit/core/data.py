@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from trainkit.core.config import DataConfig, SplitConfig
 from trainkit.core.rng import capture_rng, mix_seed, restore_rng, seed_everything
+from trainkit.core.world import World
 from trainkit.errors import UsageError
 
 Sliceable = TypeVar("Sliceable", Tensor, list[bytes])
@@ -37,21 +38,38 @@ class EpochSampler(Sampler[Any]):
         self.keyed = keyed  # it yields (epoch, index), for Seeded
         self.epoch = 0
         self.start = 0
+        self.rank, self.num_ranks, self.batch_size = 0, 1, 1
 
     def set_epoch(self, epoch: int, *, start: int = 0) -> None:
         """Choose the order of the next pass, and its first sample; both count from 0."""
         self.epoch = epoch
         self.start = start
 
+    def deal(self, world: World, batch_size: int) -> int:
+        """Leave this rank every `world.size`-th batch; give the number of all.
+
+        The last one is repeated where ranks would have unequal numbers: which batches make a step does not
+        depend on how many processes share them.
+        """
+        self.rank, self.num_ranks, self.batch_size = world.rank, world.size, batch_size
+        return math.ceil(self.num_samples / batch_size)
+
+    def _take_own(self, order: list[int]) -> list[int]:
+        if self.num_ranks == 1 or not order:
+            return order
+        size, last = self.batch_size, math.ceil(len(order) / self.batch_size) - 1
+        own = range(self.rank, last + 1 + -(last + 1) % self.num_ranks, self.num_ranks)
+        return [index for number in own for index in order[min(number, last) * size :][:size]]
+
     def __len__(self) -> int:
-        return max(0, self.num_samples - self.start)
+        return max(0, len(self._take_own(list(range(self.num_samples)))) - self.start)
 
     def __iter__(self) -> Iterator[Any]:
         order = list(range(self.num_samples))
         if self.shuffle:
             generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
             order = torch.randperm(self.num_samples, generator=generator).tolist()
-        rest = order[self.start :]
+        rest = self._take_own(order)[self.start :]
         return iter([(self.epoch, index) for index in rest] if self.keyed else rest)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,34 @@ from torch.optim import Optimizer
 
 from trainkit.core.optim import Several
 from trainkit.core.task import Step, describe_batch, find_batch_size, move_batch
+from trainkit.core.world import World
 from trainkit.errors import TrainkitError, UsageError
 
 MOST_PERPLEXITY = 1e6
+_NO_CONTEXT = nullcontext()
 _Part = tuple[Any, int, float]
 _Measure = Callable[[Any, int], Mapping[str, Tensor] | None]
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Ranks(Protocol):
+    """What the loop must know of other processes that make the same steps."""
+
+    @property
+    def world(self) -> World:
+        """This process's place among them."""
+
+    def counts(self, number: int) -> bool:
+        """Say whether this rank's batch of this number is no repeat, there to keep the ranks in step."""
+
+    def sum(self, value: int) -> int:
+        """Give the sum over ranks."""
+
+    def synchronise(self, *, last: bool) -> AbstractContextManager[None]:
+        """Give the context of a forward and backward pass; a group's last alone exchanges gradients."""
+
+    def clip(self, parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+        """Clip the gradients in place; give the norm [] of all of them."""
 
 
 class NonFiniteLossError(TrainkitError):
@@ -85,12 +107,14 @@ def run_training_epoch(
     after_step: Callable[[EpochResult], None] | None = None,
     scaler: GradScaler | None = None,
     step: Step | None = None,
+    ranks: Ranks | None = None,
 ) -> EpochResult:
     """Train on every batch, one step per group of `accumulate_grad_batches`; mutates task and optimizer.
 
     `before` is what an interrupted epoch had done; `before_step` (which may set learning rates) and
     `after_step` are told what is done so far. `scaler` keeps small fp16 gradients from vanishing. `step`
     stands for `task.training_step`; `epoch` only names the place of an error. `clip_norm` 0 is off.
+    With `ranks` a step is made of the batches of all; the result is this rank's part.
 
     A step's loss is the mean over the items of its group, so a ragged last group weighs what it holds; a
     group without items makes no step. With `average_over="batches"`, or a task that counts no items, it is
@@ -102,17 +126,19 @@ def run_training_epoch(
     task.train()
     measure = _build_measure(step or task.training_step, device, precision)  # type: ignore[arg-type]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    clip = nn.utils.clip_grad_norm_ if ranks is None else ranks.clip
     done = replace(before) if before is not None else EpochResult()
-    for group in _group(batches, accumulate_grad_batches, task, by_items=average_over == "items"):
+    options = {"first": done.num_batches, "by_items": average_over == "items", "ranks": ranks}
+    for group in _group(batches, accumulate_grad_batches, task, **options):  # type: ignore[arg-type]
         optimizer.zero_grad(set_to_none=True)
-        if not _accumulate(measure, group, done, scaler=scaler, epoch=epoch):
+        if not _accumulate(measure, group, done, scaler=scaler, epoch=epoch, ranks=ranks):
             continue
         if before_step is not None:
             before_step(done)
         if scaler is not None:
             scaler.unscale_(optimizer)  # type: ignore[arg-type]
         if clip_norm:
-            nn.utils.clip_grad_norm_(parameters, clip_norm)
+            clip(parameters, clip_norm)
         if scaler is None:
             optimizer.step()
         else:
@@ -125,52 +151,77 @@ def run_training_epoch(
 
 
 def _group(
-    batches: Iterable[Any], size: int, task: nn.Module, *, by_items: bool
+    batches: Iterable[Any], size: int, task: nn.Module, *, first: int, by_items: bool, ranks: Ranks | None
 ) -> Iterator[Iterable[_Part]]:
-    """Yield the parts of each step: (batch, its items, what its loss is divided by), 0 to leave it out."""
-    count: Callable[[Any], int] | None = getattr(task, "count_items", None)
-    iterator = iter(batches)
-    for first in iterator:
-        group = chain((first,), islice(iterator, size - 1))
-        if count is None or not by_items:  # loaded as it is trained on: a data set may draw random numbers
-            counted = count or find_batch_size
-            yield ((batch, counted(batch), size) for batch in group)
-        else:
-            weighed = [(batch, count(batch)) for batch in group]
-            total = sum(weight for _, weight in weighed)
-            yield [(batch, weight, total / weight if weight else 0) for batch, weight in weighed]
+    """Yield the parts of each step: (batch, its items, what its loss is divided by), 0 for no weight."""
+    count: Callable[[Any], int] = getattr(task, "count_items", find_batch_size)
+    by_items = by_items and hasattr(task, "count_items")
+    iterator = enumerate(batches, start=first)
+    for head in iterator:
+        group = chain((head,), islice(iterator, size - 1))
+        if not by_items and ranks is None:  # loaded as it is trained on: a data set may draw random numbers
+            yield ((batch, count(batch), size) for _, batch in group)
+            continue
+        counted = [(batch, count(batch) * (ranks is None or ranks.counts(n))) for n, batch in group]
+        weights = [num_items if by_items else num_items and 1 for _, num_items in counted]
+        total: float = sum(weights) if by_items else size
+        if ranks is not None:
+            total = ranks.sum(sum(weights)) if by_items else total * ranks.world.size
+            if not total:
+                continue
+            total /= ranks.world.size  # each rank's gradients are divided by the number of ranks
+        yield [
+            (*part, total / weight if weight else 0) for part, weight in zip(counted, weights, strict=True)
+        ]
 
 
 def _accumulate(
-    measure: _Measure, group: Iterable[_Part], done: EpochResult, *, scaler: GradScaler | None, epoch: int
+    measure: _Measure,
+    group: Iterable[_Part],
+    done: EpochResult,
+    *,
+    scaler: GradScaler | None,
+    epoch: int,
+    ranks: Ranks | None,
 ) -> bool:
     """Add the gradients of the group's mean loss, count what is done; say whether there was any."""
-    trained = False
-    for batch, num_items, divisor in group:
-        try:
-            means = measure(batch, done.num_batches) if divisor else None
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            if done.num_batches or isinstance(error, torch.OutOfMemoryError):
-                raise
-            raise explain_misfit(error, batch) from error
-        if means is not None:
-            loss = means["loss"]
-            value = loss.item()
-            if not math.isfinite(value):
-                raise NonFiniteLossError(
-                    "train-non-finite",
-                    f"the training loss became {value!r} at epoch {epoch}, step {done.num_steps}, batch "
-                    f"{done.num_batches} (all count from 0); lower optimizer.learning_rate, set "
-                    "trainer.clip_norm, or look at the data of that step",
-                )
-            if divisor != 1:
-                loss = loss / divisor
-            torch.autograd.backward(loss if scaler is None else scaler.scale(loss))
-            done.loss_sum += value * num_items
-            done.num_items += num_items
-            trained = True
+    trained = ranks is not None
+    last = len(group) - 1 if isinstance(group, list) else 0
+    for number, (batch, num_items, divisor) in enumerate(group):
+        if divisor or ranks is not None:  # the other ranks wait for a pass that weighs nothing, too
+            with ranks.synchronise(last=number == last) if ranks is not None else _NO_CONTEXT:
+                try:
+                    means = measure(batch, done.num_batches)
+                except (RuntimeError, ValueError, IndexError, TypeError) as error:
+                    if done.num_batches or isinstance(error, torch.OutOfMemoryError):
+                        raise
+                    raise explain_misfit(error, batch) from error
+                if means is not None:
+                    done.loss_sum += _go_backward(means["loss"], divisor, scaler, done, epoch) * num_items
+                    done.num_items += num_items
+                    trained = True
         done.num_batches += 1
     return trained
+
+
+def _go_backward(
+    loss: Tensor, divisor: float, scaler: GradScaler | None, done: EpochResult, epoch: int
+) -> float:
+    """Add the gradients of a batch's loss divided by `divisor`; give the loss, 0 where it weighs nothing."""
+    value = loss.item() if divisor else 0.0
+    if not math.isfinite(value):
+        raise NonFiniteLossError(
+            "train-non-finite",
+            f"the training loss became {value!r} at epoch {epoch}, step {done.num_steps}, batch "
+            f"{done.num_batches} (all count from 0); lower optimizer.learning_rate, set trainer.clip_norm, "
+            "or look at the data of that step",
+        )
+    if not divisor:
+        loss = loss.nan_to_num(0.0, 0.0, 0.0) * 0.0
+    elif divisor != 1:
+        loss = loss / divisor
+    torch.autograd.backward(loss if scaler is None else scaler.scale(loss))
+    return value
 
 
 def explain_misfit(error: Exception, batch: Any) -> UsageError:
@@ -191,6 +242,7 @@ def run_validation_epoch(
     device: torch.device,
     precision: str = "fp32",
     step: Step | None = None,
+    ranks: Ranks | None = None,
 ) -> EpochResult:
     """Measure without a gradient; `step` stands for `task.validation_step`.
 
@@ -200,10 +252,10 @@ def run_validation_epoch(
     count = getattr(task, "count_items", find_batch_size)
     done = EpochResult()
     with _evaluating(task), torch.inference_mode():
-        for batch in batches:
-            num_items = count(batch)
-            means = measure(batch, done.num_batches) if num_items else None
-            if means is not None:
+        for number, batch in enumerate(batches):
+            num_items = count(batch) if ranks is None or ranks.counts(number) else 0
+            means = measure(batch, number) if num_items or ranks is not None else None
+            if means is not None and num_items:
                 done.add(means, num_items)
             done.num_batches += 1
     return done

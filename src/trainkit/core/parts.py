@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from trainkit.core.optim import OwnSchedule, Several, read_configured
 from trainkit.core.registry import DATASETS, MODELS, OPTIMIZERS
 from trainkit.core.rng import capture_rng, restore_rng
 from trainkit.core.task import Steps, list_steps
+from trainkit.core.world import ALONE, World
 from trainkit.errors import UsageError, suggest
 
 
@@ -48,6 +49,8 @@ class Run:
     evaluated: nn.Module  # what is validated, tested and kept: the average, where there is one
     evaluation: Steps
     learning_rates: list[float]  # of the optimizer's groups, before any schedule
+    world: World
+    trained: nn.Module  # what other ranks are told of: the task, or its copy's wrapper
     progress: Progress = field(default_factory=Progress)
     train: EpochResult = field(default_factory=EpochResult)
     validation: EpochResult = field(default_factory=EpochResult)
@@ -71,13 +74,13 @@ class Run:
         return [each for each in found if isinstance(each, torch.Generator)]
 
 
-def build_run(config: TrainConfig, *, task: Any = None, data: Any = None) -> Run:
+def build_run(config: TrainConfig, *, task: Any = None, data: Any = None, world: World = ALONE) -> Run:
     """Build what is not given: data first, then the model, then what depends on both.
 
     Raises:
         UsageError: a part cannot be built, or does not go with another.
     """
-    device = choose_device(config.trainer.device)
+    device = choose_device(config.trainer.device) if world.mesh is None else world.device
     if data is None:
         data = DATASETS.load(config.data.name)(config.data, seed=config.seed)
     if task is None:
@@ -85,6 +88,10 @@ def build_run(config: TrainConfig, *, task: Any = None, data: Any = None) -> Run
     loaders = data if isinstance(data, Loaders) else open_loaders(data)
     task = _prepare(task, config).to(device)
     trainer = config.trainer
+    if world.mesh is not None:
+        check_ranks(config, task, loaders)
+        for loader in (loaders.train, loaders.validation, loaders.test):
+            loader.sampler.deal(world, config.data.batch_size)  # type: ignore[attr-defined]
     num_batches = count_batches(loaders.train, trainer.limit_train_batches)
     num_steps = (
         num_batches if num_batches == math.inf else math.ceil(num_batches / trainer.accumulate_grad_batches)
@@ -99,7 +106,15 @@ def build_run(config: TrainConfig, *, task: Any = None, data: Any = None) -> Run
     )
     average = _build_average(task, trainer.ema_decay)
     evaluated = task if average is None else average.module
-    steps = _list_steps(task, place, config)
+    steps, trained = _list_steps(task, place, config), task
+    if world.mesh is not None:
+        from trainkit.core.distributed import shard, wrap_ddp  # late: seconds
+
+        if trainer.strategy == "ddp":
+            trained = wrap_ddp(task)
+            steps = replace(steps, training=trained)
+        else:
+            shard(task, world)
     evaluation = steps if evaluated is task else _list_steps(evaluated, place, config)
     if config.optimizer.name == "own":
         optimizer, schedules = read_configured(task)
@@ -120,7 +135,32 @@ def build_run(config: TrainConfig, *, task: Any = None, data: Any = None) -> Run
         evaluated=evaluated,
         evaluation=evaluation,
         learning_rates=[group["lr"] for group in optimizer.param_groups],
+        world=world,
+        trained=trained,
     )
+
+
+def check_ranks(config: TrainConfig, task: Any, loaders: Loaders) -> None:
+    """Refuse what was never seen to train right in several processes.
+
+    Raises:
+        UsageError: it names all that is refused.
+    """
+    trainer, is_fsdp = config.trainer, config.trainer.strategy == "fsdp"
+    found = {
+        "trainer.compile=True": trainer.compile,
+        "a LightningModule": is_lightning(task),
+        "an estimator": isinstance(task, Estimator),
+        "optimizer=own": config.optimizer.name == "own",
+        "loaders that are not trainkit's": loaders.sampler is None,
+        f"optimizer={config.optimizer.name} with fsdp": is_fsdp
+        and config.optimizer.name not in ("adamw", "sgd"),
+        "trainer.ema_decay with fsdp": is_fsdp and trainer.ema_decay > 0,
+        "trainer.precision=fp16 with fsdp": is_fsdp and trainer.precision == "fp16",
+    }
+    if wrong := [name for name, is_wrong in found.items() if is_wrong]:
+        message = f"under torchrun there is no {', no '.join(wrong)}; train it in one process"
+        raise UsageError("ranks-unsupported", message)
 
 
 def choose_device(name: str) -> torch.device:

@@ -15,23 +15,25 @@ from typing import Any
 
 import torch
 
+from trainkit.core import together
 from trainkit.core.checkpoint import (
     BEST,
     LAST,
     PREVIOUS,
+    build_state,
     load_checkpoint,
     restore_checkpoint,
-    save_checkpoint,
 )
 from trainkit.core.config import ImportedDataConfig, ImportedModelConfig, TrainConfig, validate
 from trainkit.core.data import count_batches
 from trainkit.core.imported import Estimator
 from trainkit.core.lean import skip_dynamo
 from trainkit.core.loop import EpochResult, run_training_epoch, run_validation_epoch
-from trainkit.core.parts import Run, build_run, open_epoch
+from trainkit.core.parts import Run, build_run, choose_device, open_epoch
 from trainkit.core.rng import capture_rng, seed_everything
 from trainkit.core.schedules import scale_learning_rate
 from trainkit.core.tracking import append_metrics, start_metrics, track_progress
+from trainkit.core.world import World
 from trainkit.errors import ConfigError, UsageError
 
 
@@ -45,6 +47,7 @@ class TrainResult:
     validation: EpochResult
     test: EpochResult
     run_folder: Path
+    rank: int = 0
 
     @property
     def best_checkpoint(self) -> Path:
@@ -79,7 +82,12 @@ def fit(task: Any, data: Any, config: TrainConfig) -> TrainResult:
 def _fit(config: TrainConfig, **given: Any) -> TrainResult:
     if mistakes := validate(config):
         raise ConfigError(mistakes)
-    run = _start(config, **given)
+    with together.join(choose_device(config.trainer.device).type) as world:
+        return _train(_start(config, world, **given))
+
+
+def _train(run: Run) -> TrainResult:
+    config = run.config
     run.steps.hook("on_fit_start")
     run.steps.hook("on_train_start")
     for epoch in range(run.progress.num_epochs, run.place.max_epochs):
@@ -92,26 +100,34 @@ def _fit(config: TrainConfig, **given: Any) -> TrainResult:
     return _finish(run)
 
 
-def _start(config: TrainConfig, **given: Any) -> Run:
+def _start(config: TrainConfig, world: World, **given: Any) -> Run:
     found = _find_checkpoint(config)
-    state = load_checkpoint(found, config) if found else None
+    state = load_checkpoint(found, config, world=world) if found else None
     if config.trainer.precision == "tf32":
         torch.set_float32_matmul_precision("high")
-    if not given:
+    if "task" not in given:
         seed_everything(config.seed)
     if config.trainer.lean and (reason := skip_dynamo()) is not None:
         print(f"trainkit: trainer.lean has no effect: {reason}", file=sys.stderr)
-    run = build_run(config if state is None else replace(config, init_from=None), **given)
+    run = build_run(config if state is None else replace(config, init_from=None), world=world, **given)
+    together.split_generators(world)
     if state is not None:
-        run.progress = restore_checkpoint(
-            state, model=run.task, optimizer=run.optimizer, extra=run.extra(), generators=run.generators()
-        )
-        run.epoch_rng = state["rng"].get("epoch", {})
+        _restore(run, state)
         _check_resume(run, str(found))
     if config.trainer.compile:
         run.steps = replace(run.steps, training=torch.compile(run.steps.training))
     _prepare_folder(run)
     return run
+
+
+def _restore(run: Run, state: dict[str, Any]) -> None:
+    saved_by = len(state["rng"].get("ranks", [None]))
+    state = together.take_part(state, run.task, run.config, run.world)
+    run.progress = restore_checkpoint(
+        state, model=run.task, optimizer=run.optimizer, extra=run.extra(), generators=run.generators()
+    )
+    run.epoch_rng = state["rng"].get("epoch", {})
+    together.split_generators(run.world, saved_by=saved_by)
 
 
 def _find_checkpoint(config: TrainConfig) -> Path | None:
@@ -136,6 +152,8 @@ def _check_resume(run: Run, path: str) -> None:
 
 
 def _prepare_folder(run: Run) -> None:
+    if run.world.rank:
+        return
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -149,7 +167,7 @@ def _prepare_folder(run: Run) -> None:
 def _run_epoch(run: Run, epoch: int) -> None:
     """Train, validate, write metrics, save: in this order, so that a crash repeats what was not saved."""
     trainer, progress, place = run.config.trainer, run.progress, run.place
-    before = EpochResult(**progress.epoch)
+    before = together.share_epoch(progress.epoch, run.world)
     batches, total = open_epoch(run, epoch, num_done=before.num_batches)
     place.current_epoch = epoch
     run.steps.hook("on_train_epoch_start")
@@ -168,7 +186,7 @@ def _run_epoch(run: Run, epoch: int) -> None:
             run.count_profiled()
         every = trainer.save_every_n_steps
         if every and place.global_step % every == 0 and done.num_batches < total:
-            progress.epoch = asdict(done)
+            progress.epoch = together.merge_epoch(done, run.world)
             _save_as(run, LAST)
 
     tracked = track_progress(batches, description=f"epoch {epoch}", total=total, done=before.num_batches)
@@ -191,7 +209,9 @@ def _run_epoch(run: Run, epoch: int) -> None:
             after_step=finish_step,
             scaler=run.scaler,
             step=run.steps.training,
+            ranks=together.list_ranks(run.world, run.trained, run.loaders.train),
         )
+        run.train = together.sum_result(run.train, run.world)
     run.validation = _evaluate(run, "validation")
     run.steps.hook("on_train_epoch_end")
     step_schedules(run, "epoch", epoch + 1)
@@ -227,7 +247,7 @@ def _profile(run: Run) -> Iterator[None]:
     """Write what the first steps of this process do, operation by operation, once."""
     steps = run.config.trainer.profile_steps
     path = run.folder / "profile.json"
-    if not steps or path.exists():
+    if not steps or path.exists() or run.world.rank:
         yield
         return
     from torch.profiler import profile  # late: a fifth of a second
@@ -270,7 +290,9 @@ def _evaluate(run: Run, part: str) -> EpochResult:
         device=run.device,
         precision=trainer.precision,
         step=step,
+        ranks=together.list_ranks(run.world, run.trained, loader),
     )
+    result = together.sum_result(result, run.world)
     for when in (f"on_{part}_epoch_end", f"on_{part}_end"):
         run.steps.hook(when)
     for name, value in run.evaluation.collect().items():
@@ -279,7 +301,7 @@ def _evaluate(run: Run, part: str) -> EpochResult:
 
 
 def _log(run: Run, part: str, result: EpochResult) -> None:
-    if run.config.logger.csv.enabled:
+    if run.config.logger.csv.enabled and run.world.rank == 0:
         progress = run.progress
         append_metrics(
             run.folder / "metrics.csv",
@@ -305,8 +327,7 @@ def _save(run: Run) -> None:
 
 
 def _save_as(run: Run, name: str) -> None:
-    save_checkpoint(
-        run.folder / name,
+    state = build_state(
         config=run.config,
         model=run.task,
         optimizer=run.optimizer,
@@ -314,12 +335,14 @@ def _save_as(run: Run, name: str) -> None:
         extra=run.extra(),
         rng=capture_rng(run.generators()) | {"epoch": run.epoch_rng},
     )
+    together.save(run.folder / name, state, run.config, run.world)
 
 
 def _finish(run: Run) -> TrainResult:
     """Test with the best weights; the model keeps the last ones."""
     last = copy.deepcopy(run.evaluated.state_dict())
-    state = load_checkpoint(run.folder / BEST, run.config)
+    state = load_checkpoint(run.folder / BEST, run.config, world=run.world)
+    state = together.take_part(state, run.task, run.config, run.world)
     if run.average is None:
         run.task.load_state_dict(state["model"])
     else:
@@ -328,4 +351,6 @@ def _finish(run: Run) -> TrainResult:
     run.evaluated.load_state_dict(last)
     _log(run, "test", test)
     progress = run.progress
-    return TrainResult(progress.num_epochs, progress.num_steps, run.train, run.validation, test, run.folder)
+    return TrainResult(
+        progress.num_epochs, progress.num_steps, run.train, run.validation, test, run.folder, run.world.rank
+    )

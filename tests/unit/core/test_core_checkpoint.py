@@ -10,7 +10,13 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from trainkit.core.checkpoint import Progress, load_checkpoint, restore_checkpoint, save_checkpoint
+from trainkit.core.checkpoint import (
+    Progress,
+    build_state,
+    load_checkpoint,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from trainkit.core.config import CosineConfig, LSTMConfig, TextConfig, TrainConfig
 from trainkit.core.loop import EpochResult
 from trainkit.core.models import LSTM
@@ -30,13 +36,10 @@ def build_parts(num_features=3):
 def save(path, config=None, progress=None):
     """Save small parts; give them."""
     model, optimizer = build_parts()
-    save_checkpoint(
-        path,
-        config=config or TrainConfig(),
-        model=model,
-        optimizer=optimizer,
-        progress=progress or Progress(),
+    state = build_state(
+        config=config or TrainConfig(), model=model, optimizer=optimizer, progress=progress or Progress()
     )
+    save_checkpoint(path, state)
     return model, optimizer
 
 
