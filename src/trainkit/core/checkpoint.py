@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from zipfile import BadZipFile, ZipFile
 
 import torch
@@ -233,10 +233,31 @@ def restore_checkpoint(
         raise UsageError(
             "checkpoint-mismatch",
             f"the model of this version has other parameters than the checkpoint: "
-            f"{' '.join(str(error).split())}; train anew, or resume with the version that wrote it",
+            f"{shorten(error)}; train anew, or resume with the version that wrote it",
         ) from error
     restore_rng(state["rng"], generators)
     return Progress(**state["progress"])
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Give the configuration of the run that wrote a checkpoint.
+
+    Raises:
+        UsageError: it cannot be read, or is none of ours.
+    """
+    state = _read(path)
+    if not isinstance(state, dict) or not isinstance(state.get("config"), dict) or "format" not in state:
+        raise UsageError(
+            "checkpoint-foreign", f"'{path}' is no trainkit checkpoint; give a last.ckpt or best.ckpt"
+        )
+    return cast(dict[str, Any], state["config"])
+
+
+def shorten(error: Exception) -> str:
+    """Give torch's complaint about a state dict with its first two lines of many."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    more = f" (and {len(lines) - 3} more)" if len(lines) > 3 else ""
+    return " ".join(lines[:3]) + more
 
 
 def read_weights(path: Path) -> dict[str, Any]:

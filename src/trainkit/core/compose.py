@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 
-def compose(overrides: Sequence[str]) -> TrainConfig:
+def compose(overrides: Sequence[str], *, base: TrainConfig | None = None) -> TrainConfig:
     """Apply `key=value`, `++key=value` and group choices (`model=lstm`, first, wherever they stand).
 
     A model brings the data and the optimizer that go with it, where these are not chosen. Later overrides
-    win; interpolations (`${seed}`) are resolved and checked like values.
+    win; interpolations (`${seed}`) are resolved and checked like values. `base` is what they change.
 
     Raises:
         ConfigError: holds every mistake: of grammar, names, types and ranges.
     """
     mistakes: list[Mistake] = []
     parsed = _parse(overrides, mistakes)
-    config = TrainConfig()
+    config = base or TrainConfig()
     broken = _choose_options(config, parsed, mistakes)
     values = {key: value for key, _, value in iter_fields(config)}
     for override in parsed:
@@ -53,6 +53,22 @@ def compose(overrides: Sequence[str]) -> TrainConfig:
     mistakes += validate(config)
     if mistakes:
         raise ConfigError(mistakes)
+    return config
+
+
+def fill_config(values: dict[str, Any]) -> TrainConfig:
+    """Give the configuration of nested values, as a checkpoint holds them; unknown ones stay out."""
+    config = TrainConfig()
+    for group, options in GROUPS.items():
+        schema = options.get(values.get(group, {}).get("name", ""))
+        if schema is not None:
+            setattr(config, group, schema())
+    for key, _, _ in list(iter_fields(config)):
+        node, place = values, key.split(".")
+        for part in place[:-1]:
+            node = node.get(part, {})
+        if place[-1] in node:
+            _fill(config, {key: node[place[-1]]})
     return config
 
 
@@ -143,7 +159,7 @@ def _choose_options(config: TrainConfig, parsed: list[Override], mistakes: list[
     model = config.model.name
     implied = {"data": DATA_OF.get(model, ("import",))[0], "optimizer": OPTIMIZER_OF.get(model, "adamw")}
     for group, name in implied.items():
-        if group not in chosen | broken:
+        if "model" in chosen and group not in chosen | broken:
             setattr(config, group, GROUPS[group][name]())
     return broken
 

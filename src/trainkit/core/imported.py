@@ -76,6 +76,12 @@ class Supervised(Task):
         """Give the module's outputs."""
         return self.module(inputs)
 
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Give the classes, or what the module gives where it is not one value per class: (batch, …)."""
+        inputs, targets = batch
+        outputs: Tensor = self(inputs)
+        return outputs.argmax(1) if _are_classes(outputs, targets) else outputs
+
     def training_step(self, batch: Any, batch_idx: int) -> Outputs:
         """Give the loss of (inputs, targets)."""
         inputs, targets = batch
@@ -86,9 +92,13 @@ class Supervised(Task):
         inputs, targets = batch
         outputs = self(inputs)
         measured = {"loss": self.loss(outputs, targets)}
-        if not targets.is_floating_point() and outputs.ndim == targets.ndim + 1:
+        if _are_classes(outputs, targets):
             measured["accuracy"] = (outputs.argmax(1) == targets).float().mean()
         return measured
+
+
+def _are_classes(outputs: Any, targets: Any) -> bool:
+    return not targets.is_floating_point() and outputs.ndim == targets.ndim + 1
 
 
 class Estimator(Task):
@@ -140,6 +150,10 @@ class Estimator(Task):
     def validation_step(self, batch: Any, batch_idx: int) -> Outputs:
         """Give the loss and, of a classifier, the accuracy."""
         return self.measure(_flatten(batch[0]), batch[1])
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Give what is predicted for each row (rows,)."""
+        return torch.as_tensor(self.estimator.predict(_flatten(batch[0]).numpy()))
 
     def measure(self, rows: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Give the means over the rows (rows, features)."""

@@ -106,7 +106,7 @@ def build_run(config: TrainConfig, *, task: Any = None, data: Any = None, world:
     )
     average = _build_average(task, trainer.ema_decay)
     evaluated = task if average is None else average.module
-    steps, trained = _list_steps(task, place, config), task
+    steps, trained = list_steps_of(task, place, config), task
     if world.mesh is not None:
         from trainkit.core.distributed import shard, wrap_ddp  # late: seconds
 
@@ -115,7 +115,7 @@ def build_run(config: TrainConfig, *, task: Any = None, data: Any = None, world:
             steps = replace(steps, training=trained)
         else:
             shard(task, world)
-    evaluation = steps if evaluated is task else _list_steps(evaluated, place, config)
+    evaluation = steps if evaluated is task else list_steps_of(evaluated, place, config)
     if config.optimizer.name == "own":
         optimizer, schedules = read_configured(task)
     else:
@@ -206,7 +206,8 @@ def _prepare(task: nn.Module, config: TrainConfig) -> nn.Module:
     return task
 
 
-def _list_steps(task: nn.Module, place: Place, config: TrainConfig) -> Steps:
+def list_steps_of(task: nn.Module, place: Place, config: TrainConfig) -> Steps:
+    """Give what the loop calls, of a LightningModule or of another task."""
     if is_lightning(task):
         return attach(task, place, monitor=config.trainer.monitor)
     return list_steps(task)

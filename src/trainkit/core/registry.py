@@ -46,10 +46,9 @@ def import_object(path: str, *, key: str) -> Any:
         message = f"{key}={path!r}: no module is called '{error.name}'; is it installed, or in this folder?"
         raise UsageError("import-failed", message) from error
     if not hasattr(module, attribute):
-        names = [name for name in vars(module) if not name.startswith("_")]
-        raise UsageError(
-            "import-failed", f"{key}={path!r}: {module_name} has no '{attribute}'{suggest(attribute, names)}"
-        )
+        hint = suggest(attribute, [name for name in vars(module) if not name.startswith("_")])
+        hint = "" if hint.startswith("; known:") else hint  # a whole module's names are too many
+        raise UsageError("import-failed", f"{key}={path!r}: {module_name} has no '{attribute}'{hint}")
     return getattr(module, attribute)
 
 

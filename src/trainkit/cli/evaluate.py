@@ -1,0 +1,76 @@
+"""`trainkit evaluate`: checkpoints in, a table of what they reach out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trainkit.cli.train import check_arguments, wants_help
+from trainkit.errors import UsageError
+
+USAGE = """\
+usage: trainkit evaluate [NAME:]CHECKPOINT [OVERRIDE ...] [[NAME:]CHECKPOINT [OVERRIDE ...] ...]
+
+Measure checkpoints on the test part of their data, or of what the overrides
+behind each say, and print a table. Two settings are of this command alone:
+
+  part=validation                            another part than test
+  metric=sklearn.metrics.matthews_corrcoef   a function of (targets, predictions)
+
+  trainkit evaluate runs/default/best.ckpt
+  trainkit evaluate topics:runs/base/best.ckpt notes:runs/base/best.ckpt data.source=notes.txt
+  trainkit evaluate cola:runs/cola/best.ckpt metric=sklearn.metrics.matthews_corrcoef sst:runs/sst/best.ckpt
+"""
+PARTS = ("train", "validation", "test")
+
+
+def run(argv: list[str]) -> int:
+    """Measure each, print a table; give the exit status.
+
+    Raises:
+        TrainkitError: a mistake of the user, or a checkpoint that cannot be measured.
+    """
+    if wants_help(argv):
+        print(USAGE, end="")
+        return 0
+    check_arguments("evaluate", argv, needs={"torch": "torch", "hydra": "hydra-core"})
+    tasks = read_tasks(argv)
+    from trainkit.core.evaluate import evaluate, format_table
+
+    measured = {}
+    for name, (path, overrides, own) in tasks.items():
+        measured[name] = evaluate(path, overrides, part=own.get("part", "test"), metric=own.get("metric"))
+    print(format_table(measured))
+    return 0
+
+
+def read_tasks(argv: list[str]) -> dict[str, tuple[Path, list[str], dict[str, str]]]:
+    """Give checkpoint, overrides and this command's own settings of each name.
+
+    Raises:
+        UsageError: no checkpoint, a setting before the first, a name twice, or no such part.
+    """
+    tasks: dict[str, tuple[Path, list[str], dict[str, str]]] = {}
+    for argument in argv:
+        key, is_setting, value = argument.partition("=")
+        if not is_setting:
+            name, _, path = argument.partition(":") if ":" in argument else (argument, "", argument)
+            if name in tasks:
+                raise _explain(f"'{name}' stands twice; give each a name, NAME:CHECKPOINT")
+            tasks[name] = (Path(path), [], {})
+            continue
+        if not tasks:
+            raise _explain(f"'{argument}' stands before the checkpoint that it is for")
+        _, overrides, own = tasks[next(reversed(tasks))]
+        if key == "part" and value not in PARTS:
+            raise _explain(f"{argument}: must be one of {', '.join(PARTS)}")
+        if key in {"part", "metric"}:
+            own[key] = value
+        else:
+            overrides.append(argument)
+    if not tasks:
+        raise _explain("give a checkpoint")
+    return tasks
+
+
+def _explain(message: str) -> UsageError:
+    return UsageError("usage", f"{message}; see trainkit evaluate --help")

@@ -1,0 +1,107 @@
+"""Models measured on one task or many, as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainkit.core.checkpoint import read_config, read_weights, shorten
+from trainkit.core.compose import compose, fill_config
+from trainkit.core.data import Loaders, count_batches
+from trainkit.core.lightning import Place, open_loaders
+from trainkit.core.loop import EpochResult, run_validation_epoch
+from trainkit.core.models import LanguageModel
+from trainkit.core.parts import build_task, choose_device, list_steps_of
+from trainkit.core.registry import DATASETS, import_object
+from trainkit.core.rng import seed_everything
+from trainkit.core.task import move_batch
+from trainkit.core.tracking import track_progress
+from trainkit.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model reached; `score` is the task's metric, or its accuracy, nan without either."""
+
+    result: EpochResult
+    perplexity: float  # nan where it means nothing
+    score: float
+
+
+def evaluate(
+    checkpoint: Path, overrides: list[str], *, part: str = "test", metric: str | None = None
+) -> Measured:
+    """Measure the weights of a checkpoint on a part of its own data, or of what the overrides say.
+
+    `metric` is the dotted path of a function of (targets, predictions), such as
+    sklearn.metrics.matthews_corrcoef. The limits of the run do not hold here.
+
+    Raises:
+        TrainkitError: the checkpoint cannot be read, or does not go with the data.
+    """
+    config = compose(overrides, base=fill_config(read_config(checkpoint)))
+    device = choose_device(config.trainer.device)
+    seed_everything(config.seed)
+    data = DATASETS.load(config.data.name)(config.data, seed=config.seed)
+    task = build_task(config, data)
+    try:
+        task.load_state_dict(read_weights(checkpoint))
+    except RuntimeError as error:
+        message = f"'{checkpoint}': {shorten(error)}"
+        raise UsageError("weights-unsuited", message) from error
+    loader: Any = getattr(data if isinstance(data, Loaders) else open_loaders(data), part)
+    steps = list_steps_of(task.to(device), Place(), config)
+    step = steps.test if part == "test" else steps.validation
+    total = count_batches(loader, 1.0)
+    if not total or step is None:
+        message = f"there is nothing to measure in the {part} part of data={config.data.name}"
+        raise UsageError("data-empty", message)
+    batches = track_progress(loader, description=str(checkpoint), total=total)
+    result = run_validation_epoch(task, batches, device=device, precision=config.trainer.precision, step=step)
+    score = result.metrics.get("accuracy", math.nan)
+    if metric is not None:
+        score = _score(task, loader, import_object(metric, key="metric"), device)
+    return Measured(result, result.perplexity if isinstance(task, LanguageModel) else math.nan, score)
+
+
+def _score(task: Any, loader: Any, metric: Any, device: torch.device) -> float:
+    if not hasattr(task, "predict_step"):
+        raise UsageError("model-unsuited", f"metric: {type(task).__name__} has no predict_step")
+    pairs = []
+    task.eval()
+    with torch.inference_mode():
+        for number, batch in enumerate(loader):
+            pairs.append((batch[1], task.predict_step(move_batch(batch, device), number).cpu()))
+    targets, predictions = (torch.cat(part).numpy() for part in zip(*pairs, strict=True))
+    return float(metric(targets, predictions))
+
+
+def format_table(measured: Mapping[str, Measured]) -> str:
+    """Give a line per task and, of several, the means of perplexity and score."""
+    rows: list[tuple[str, ...]] = [("task", "items", "loss", "perplexity", "score")]
+    for name, each in measured.items():
+        numbers = str(each.result.num_items), f"{each.result.mean_loss:.6f}"
+        rows.append((name, *numbers, _show(each.perplexity), _show(each.score)))
+    if len(measured) > 1:
+        every = list(measured.values())
+        means = _mean([each.perplexity for each in every]), _mean([each.score for each in every])
+        rows.append(("mean", "", "", *map(_show, means)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) if not place else cell.rjust(width)
+                  for place, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    )  # fmt: skip
+
+
+def _mean(values: list[float]) -> float:
+    return math.nan if any(map(math.isnan, values)) else sum(values) / len(values)
+
+
+def _show(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.6g}"

@@ -1,0 +1,359 @@
+"""Anybody's modules, estimators and data, by their dotted paths."""
+
+import math
+import os
+import random
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from trainkit.core.compose import compose
+from trainkit.core.config import (
+    AdamWConfig,
+    DigitsConfig,
+    ImportedDataConfig,
+    ImportedModelConfig,
+    OwnConfig,
+    SGDConfig,
+    TrainConfig,
+    TrainerConfig,
+)
+from trainkit.core.trainer import train
+from trainkit.errors import ConfigError, UsageError
+
+THIS = __name__
+
+
+@pytest.fixture(autouse=True)
+def this_module(monkeypatch):
+    """Let the tests be found by the names they have here, as a project's code would."""
+    monkeypatch.setitem(sys.modules, "project", sys.modules[THIS])
+
+
+class Net(nn.Module):
+    def __init__(self, width=8):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(12, width), nn.Dropout(0.2), nn.Linear(width, 3))
+
+    def forward(self, inputs):
+        return self.layers(inputs)
+
+
+class Augmented(Dataset):
+    """Images with noise of all three generators."""
+
+    def __init__(self, size=30):
+        generator = torch.Generator().manual_seed(1)
+        self.images = torch.randn(size, 3, 4, generator=generator)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        import numpy
+
+        noise = 0.1 * torch.randn(3, 4) + random.random() + numpy.random.rand()
+        return self.images[index] + noise, int(self.images[index].sum() > 0)
+
+
+def make_sets(size=30):
+    return Augmented(size), Augmented(10), Augmented(10)
+
+
+def make_loaders():
+    return [DataLoader(each, batch_size=4, shuffle=True) for each in make_sets()]
+
+
+def make_endless():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return (Augmented()[index % 30] for index in range(10**9))
+
+    return DataLoader(Stream(), batch_size=4), [], []
+
+
+def make_regression():
+    inputs = torch.linspace(-1, 1, 40)[:, None]
+    return (TensorDataset(inputs, 2 * inputs[:, 0] + 1),) * 3
+
+
+def mean_absolute_error(outputs, targets):
+    return (outputs.squeeze(-1) - targets).abs().mean()
+
+
+def configure(tmp_path, model="project.Net", data="project.make_sets", *, num_workers=0, **trainer):
+    return TrainConfig(
+        model=ImportedModelConfig(target=model, loss="cross_entropy"),
+        data=ImportedDataConfig(target=data, batch_size=4, num_workers=num_workers),
+        optimizer=AdamWConfig(),
+        trainer=TrainerConfig(**{"max_epochs": 2, "device": "cpu", **trainer}),
+        output_dir=str(tmp_path / "runs"),
+    )
+
+
+def read(result, name="last.ckpt"):
+    state = torch.load(result.run_folder / name, weights_only=True)
+    return repr({key: value for key, value in state.items() if key != "config"})
+
+
+def test_a_module_with_a_loss_trains(tmp_path):
+    """Metrics have the accuracy, of classes; the module's own names are below `module`."""
+    result = train(configure(tmp_path, max_epochs=4))
+    names = torch.load(result.best_checkpoint, weights_only=True)["model"]
+
+    assert set(result.validation.metrics) == {"accuracy"}
+    assert result.train.num_items == 30
+    assert all(name.startswith("module.layers.") for name in names)
+
+
+def test_a_module_and_a_loss_of_ones_own(tmp_path):
+    """A regression: no accuracy; the loss falls."""
+    config = configure(tmp_path, "torch.nn.Linear", "project.make_regression", max_epochs=20)
+    config.model = ImportedModelConfig(
+        target="torch.nn:Linear",
+        kwargs={"in_features": 1, "out_features": 1},
+        loss="project.mean_absolute_error",
+    )
+    config.optimizer = SGDConfig(learning_rate=0.05)
+    result = train(config)
+
+    assert result.validation.metrics == {}
+    assert result.test.mean_loss < 0.2
+
+
+@pytest.mark.parametrize(
+    ("data", "num_workers"),
+    [("project.make_sets", 0), ("project.make_sets", 2), ("project.make_loaders", 0)],
+)
+def test_random_augmentation_resumes_bitwise(tmp_path, monkeypatch, data, num_workers):
+    """In the midst of an epoch, in workers or without, with our loaders or with somebody's."""
+
+    def make(folder):
+        config = configure(tmp_path, data=data, num_workers=num_workers, save_every_n_steps=2)
+        return replace(config, output_dir=str(tmp_path / folder), resume="auto")
+
+    expected = train(make("straight"))
+    real, steps = Net.forward, []
+
+    def die(self, inputs):
+        steps.append(inputs)
+        if self.training and len(steps) == 14:  # the fourth step of the second epoch
+            raise KeyboardInterrupt
+        return real(self, inputs)
+
+    monkeypatch.setattr(Net, "forward", die)
+    with pytest.raises(KeyboardInterrupt):
+        train(make("killed"))
+    monkeypatch.setattr(Net, "forward", real)
+    actual = train(make("killed"))
+
+    assert read(actual) == read(expected)
+    assert actual.train == expected.train
+    assert actual.validation == expected.validation
+
+
+def test_workers_change_nothing(tmp_path):
+    """Noise depends on seed, epoch and index, not on the process that adds it."""
+    results = [train(configure(tmp_path, num_workers=number)) for number in (0, 2)]
+
+    assert results[0].train == results[1].train
+    assert results[0].validation == results[1].validation
+
+
+def test_augmentation_is_another_in_each_epoch(tmp_path):
+    """The same sample is not seen twice with the same noise."""
+    config = configure(tmp_path)
+    config.optimizer = AdamWConfig(learning_rate=1e-12, weight_decay=0.0)
+    first = train(replace(config, trainer=replace(config.trainer, max_epochs=1)))
+    second = train(config)
+
+    assert first.train.mean_loss != second.train.mean_loss
+
+
+def test_a_stream_is_limited_by_a_count(tmp_path):
+    """Its length is not known: a count ends the epoch, a fraction is refused."""
+    result = train(configure(tmp_path, data="project.make_endless", limit_train_batches=3))
+
+    assert (result.num_steps, result.train.num_items, result.test.num_items) == (6, 12, 0)
+    with pytest.raises(UsageError, match="0.5 is no count"):
+        train(configure(tmp_path, data="project.make_endless", limit_train_batches=0.5))
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [
+        ("nosuch.module.Net", "project.make_sets", "model.target='nosuch.module.Net': no module is called 'nosuch'"),
+        ("project.Nett", "project.make_sets", "project has no 'Nett'; did you mean 'Net'"),
+        ("random.Random", "project.make_sets", "made a Random, which has no training_step"),
+        ("project.Net", "random.Random", "data.target='random.Random' made a Random; it must make"),
+        ("project.Net", "project.make_regression", r"the first batch, float32\[4,1\], float32\[4\], could not be"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained_is_explained(tmp_path, model, data, message):
+    """What was found, and what was wanted."""
+    with pytest.raises(UsageError, match=message):
+        train(configure(tmp_path, model, data))
+
+
+def test_a_module_without_a_loss_is_explained(tmp_path):
+    """And one whose own optimizer is asked for, without it."""
+    config = configure(tmp_path)
+    config.model.loss = ""
+    with pytest.raises(UsageError, match="has no training_step; give model.loss"):
+        train(config)
+    config.model.loss = "cross_entropie"
+    with pytest.raises(UsageError, match="did you mean 'cross_entropy'"):
+        train(config)
+    with pytest.raises(UsageError, match="optimizer=own: Supervised has no configure_optimizers"):
+        train(replace(configure(tmp_path), optimizer=OwnConfig()))
+
+
+def test_data_that_does_not_say_enough_is_explained(tmp_path):
+    """A transformer must know the number of tokens."""
+    from trainkit.core.config import TransformerConfig
+
+    config = replace(configure(tmp_path), model=TransformerConfig())
+    with pytest.raises(UsageError, match="does not go with data that says nothing of itself: .*vocab_size"):
+        train(config)
+
+
+def test_keys_below_kwargs_are_free():
+    """Any depth, and interpolations; what is not below stays fixed."""
+    config = compose(
+        [
+            *("model=import", "model.target=a.B", "model.kwargs.width=3", "model.kwargs.inner.deep=${seed}"),
+            *("++model.kwargs.inner.flag=true", "data.target=c.d", "data.kwargs={x: [1, 2]}", "seed=7"),
+        ]
+    )
+
+    assert config.model.kwargs == {"width": 3, "inner": {"deep": 7, "flag": True}}
+    assert config.data.kwargs == {"x": [1, 2]}
+    assert (config.data.name, config.optimizer.name) == ("import", "own")
+    with pytest.raises(ConfigError, match="model.kwarg"):
+        compose(["model=import", "model.target=a.B", "data.target=c.d", "model.kwarg.width=3"])
+    with pytest.raises(ConfigError, match=r"model\.target='': must be a dotted path"):
+        compose(["model=import", "data=text"])
+
+
+# --- estimators
+
+
+class Mean:
+    """As small as an estimator can be."""
+
+    def __init__(self):
+        self.mean = math.nan
+
+    def fit(self, rows, targets):
+        self.mean = float(targets.mean())
+
+    def predict(self, rows):
+        import numpy
+
+        return numpy.full(len(rows), self.mean)
+
+
+def configure_estimator(tmp_path, target, *, online=False, data=None, **kwargs):
+    config = configure(tmp_path)
+    config.model = ImportedModelConfig(target=target, online=online, kwargs=kwargs)
+    config.data = data or DigitsConfig(batch_size=64)
+    config.optimizer = OwnConfig()
+    return config
+
+
+def test_a_classifier_is_fitted_once(tmp_path):
+    """On the whole training part, with the loss and the accuracy that scikit-learn itself computes."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    from sklearn.linear_model import LogisticRegression
+
+    from trainkit.core.datasets import build_digits
+
+    result = train(configure_estimator(tmp_path, "sklearn.linear_model.LogisticRegression", max_iter=400))
+    data = build_digits(DigitsConfig(), seed=0)
+    rows = {
+        name: next(iter(DataLoader(getattr(data, name).dataset, batch_size=2000)))
+        for name in ("train", "test")
+    }
+    oracle = LogisticRegression(max_iter=400).fit(
+        rows["train"][0].flatten(1).numpy(), rows["train"][1].numpy()
+    )
+    proba = oracle.predict_proba(rows["test"][0].flatten(1).numpy())
+
+    assert (result.num_epochs, result.num_steps) == (1, 1)
+    assert result.test.metrics["accuracy"] == pytest.approx(
+        metrics.accuracy_score(rows["test"][1], proba.argmax(1)), abs=0.01
+    )
+    assert result.test.mean_loss == pytest.approx(metrics.log_loss(rows["test"][1], proba), abs=0.02)
+
+
+def test_online_learning_resumes_bitwise(tmp_path):
+    """Epoch by epoch with partial_fit; one and one more are two."""
+    pytest.importorskip("skops")
+
+    def make(folder, max_epochs):
+        config = configure_estimator(
+            tmp_path, "sklearn.linear_model.SGDClassifier", online=True, loss="log_loss", alpha=0.1
+        )
+        config.data = DigitsConfig(batch_size=64, shift=1)
+        config.trainer = replace(config.trainer, max_epochs=max_epochs)
+        return replace(config, output_dir=str(tmp_path / folder), resume="auto")
+
+    straight, _, rest = train(make("a", 2)), train(make("b", 1)), train(make("b", 2))
+
+    assert straight.num_steps == 2 * math.ceil(1078 / 64)
+    assert (rest.train, rest.validation, rest.test) == (straight.train, straight.validation, straight.test)
+    assert straight.test.metrics["accuracy"] > 0.5
+
+
+def test_a_regressor_has_the_mean_squared_error(tmp_path):
+    """And an estimator of one's own needs three methods, no scikit-learn class."""
+    pytest.importorskip("skops")
+    config = configure_estimator(
+        tmp_path, "project.Mean", data=ImportedDataConfig(target="project.make_regression", batch_size=16)
+    )
+    result = train(config)
+
+    inputs = torch.linspace(-1, 1, 40)
+    assert result.test.mean_loss == pytest.approx((2 * inputs).square().mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("target", "online", "message"),
+    [
+        ("sklearn.ensemble.RandomForestClassifier", True, "RandomForestClassifier has no partial_fit"),
+        ("sklearn.linear_model.SGDClassifier", True, "needs the classes: give the data's num_classes"),
+    ],
+)
+def test_what_cannot_learn_online_is_explained(tmp_path, target, online, message):
+    """Before anything is trained."""
+    pytest.importorskip("sklearn")
+    data = ImportedDataConfig(target="project.make_regression")
+    with pytest.raises(UsageError, match=message):
+        train(configure_estimator(tmp_path, target, online=online, data=data))
+
+
+class Bomb:
+    """Runs code when it is read by pickle."""
+
+    def __reduce__(self):
+        return os.mkdir, (os.environ["BOMB"],)
+
+
+def test_a_saved_estimator_of_another_package_is_refused(tmp_path, monkeypatch):
+    """Types that are not of the estimator's own package are not made, and nothing is run."""
+    skops = pytest.importorskip("skops.io")
+    from trainkit.core.imported import Estimator
+
+    monkeypatch.setenv("BOMB", str(tmp_path / "bomb"))
+    estimator = Estimator(Mean(), online=False, num_classes=None)
+    estimator.estimator.mean = Bomb()
+    data = skops.dumps({"mean": estimator.estimator})
+    target = Estimator(pytest.importorskip("sklearn.linear_model").Ridge(), online=False, num_classes=None)
+    with pytest.raises(RuntimeError, match=r"which are not of sklearn"):
+        target.set_extra_state(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+
+    assert not (tmp_path / "bomb").exists()
