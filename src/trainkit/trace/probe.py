@@ -62,4 +62,9 @@ def _compute(torch: Any) -> list[Any]:
     normed = functional.gelu(functional.layer_norm(projected, [48]))
     wide = torch.randn(4096)
     plain = [projected.softmax(-1), attended, recurrent, normed, wide.exp(), wide.abs().sqrt(), wide.sum()]
-    return [image, loss, kernel.grad, matrix.grad, *plain]
+    half = projected.bfloat16()
+    rare = [(half @ half.T).float(), torch.view_as_real(torch.fft.rfft(wide))]
+    if torch._C.has_lapack:
+        square = projected.T @ projected
+        rare += [torch.linalg.qr(square)[0], *torch.linalg.eigh(square)]
+    return [image, loss, kernel.grad, matrix.grad, *plain, *rare]

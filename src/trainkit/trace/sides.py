@@ -120,7 +120,8 @@ class Side:
             return event
         for name in ("gradients", "parameters", "state", "buffers", "others"):
             event[name] = split(event.get(name, ""))
-        self.called = event["called"] = event.get("called", self.called if "outputs" in event else [])
+        self.called = event.get("called", self.called)  # written when it changes; a step without has none
+        event["called"] = self.called if "outputs" in event else []
         event["outputs"] = split(event.get("outputs", ""))
         self._resolve_hyper(event)
         self._see_movement(event)

@@ -142,7 +142,7 @@ def test_a_checkpoint_is_measured_as_its_run_was(tiny_config, base, text_file, c
     assert [row[0] for row in rows] == ["task", path, "other", "seen", "mean"]
     assert rows[1][1:3] == [str(base.test.num_items), f"{base.test.mean_loss:.6f}"]
     assert len({row[2] for row in rows[1:4]}) == 3
-    perplexities = [float(row[3]) for row in rows[1:]]
+    perplexities = [float(row[-2]) for row in rows[1:]]
     assert perplexities[3] == pytest.approx(sum(perplexities[:3]) / 3, rel=1e-4)
 
 
