@@ -81,8 +81,8 @@ def build_state(
     }
 
 
-def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a state; a crash leaves the old file as it was.
+def save_checkpoint(path: Path, state: Mapping[str, Any], *, also: Path | None = None) -> None:
+    """Write a state; a crash leaves the old file as it was. `also` is a second name for the same file.
 
     Raises:
         TrainkitError: the file cannot be written, for instance because the disk is full.
@@ -93,10 +93,11 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
             torch.save(dict(state), file)
             file.flush()
             os.fsync(file.fileno())
+        if also is not None:
+            _give_name(temporary, also)
         if path.name == LAST and path.exists():
-            _keep_previous(path)
-        elif path.is_dir():
-            shutil.rmtree(path)
+            _give_name(path, path.with_name(PREVIOUS))  # at no moment is there none
+        _make_room(path)
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError when the disk is full
         raise TrainkitError(
@@ -108,17 +109,24 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _keep_previous(path: Path) -> None:
-    """Give the old file a second name before it loses its first: at no moment is there none."""
-    previous, other = path.with_name(PREVIOUS), path.with_name(PREVIOUS + ".tmp")
+def _give_name(path: Path, name: Path) -> None:
+    """Give the file a second name, replacing what has it; of a run in parts the folder is moved."""
+    _make_room(name)
+    other = name.with_name(name.name + ".tmp")
     other.unlink(missing_ok=True)
-    if previous.is_dir():  # of a run in parts
-        shutil.rmtree(previous)
     try:
         other.hardlink_to(path)
-    except OSError:  # a file system without links: for a moment there is only the previous one
-        other = path
-    other.replace(previous)
+    except OSError:  # a folder, or a file system without links
+        if path.is_dir():
+            other = path
+        else:
+            shutil.copyfile(path, other)
+    other.replace(name)
+
+
+def _make_room(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
 
 
 def load_checkpoint(path: Path, config: TrainConfig, *, world: World = ALONE) -> dict[str, Any]:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from trainkit.core.checkpoint import LAST, PREVIOUS, save_checkpoint
+from trainkit.core.checkpoint import BEST, LAST, PREVIOUS, save_checkpoint
 from trainkit.core.config import TrainConfig
 from trainkit.core.loop import EpochResult
 from trainkit.core.world import ALONE, World
@@ -58,25 +59,28 @@ def sum_result(result: EpochResult, world: World) -> EpochResult:
     )
 
 
-def save(path: Path, state: dict[str, Any], config: TrainConfig, world: World) -> None:
-    """Write a checkpoint once for all: a file by the first rank, or a folder by all where each has a part.
+def save(folder: Path, state: dict[str, Any], config: TrainConfig, world: World, *, is_best: bool) -> None:
+    """Write the last checkpoint, the best before it, once for all ranks: a file, or a folder of parts.
 
     Raises:
         TrainkitError: it cannot be written; on every rank.
     """
+    best = folder / BEST if is_best else None
     if world.mesh is None:
-        save_checkpoint(path, state)
+        save_checkpoint(folder / LAST, state, also=best)
         return
     from trainkit.core.distributed import do_together, gather_rng
 
     state = state | {"rng": gather_rng(state["rng"], world)}
     if config.trainer.strategy == "ddp":
-        do_together(lambda: save_checkpoint(path, state) if world.rank == 0 else None, world)
+        action = partial(save_checkpoint, folder / LAST, state, also=best)
+        do_together(action if world.rank == 0 else lambda: None, world)
         return
     from trainkit.core.sharded import save_sharded
 
-    previous = PREVIOUS if path.name == LAST else f"previous-{path.name}"
-    save_sharded(path, state, previous=path.with_name(previous), world=world)
+    if best is not None:
+        save_sharded(best, state, previous=folder / f"previous-{BEST}", world=world)
+    save_sharded(folder / LAST, state, previous=folder / PREVIOUS, world=world)
 
 
 def take_part(state: dict[str, Any], model: nn.Module, config: TrainConfig, world: World) -> dict[str, Any]:

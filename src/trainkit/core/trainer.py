@@ -187,7 +187,7 @@ def _run_epoch(run: Run, epoch: int) -> None:
         every = trainer.save_every_n_steps
         if every and place.global_step % every == 0 and done.num_batches < total:
             progress.epoch = together.merge_epoch(done, run.world)
-            _save_as(run, LAST)
+            _write(run, is_best=False)
 
     tracked = track_progress(batches, description=f"epoch {epoch}", total=total, done=before.num_batches)
     if isinstance(run.task, Estimator):
@@ -322,11 +322,10 @@ def _save(run: Run) -> None:
     run.progress.epochs_without_gain = 0 if improved else run.progress.epochs_without_gain + 1
     if improved:
         run.progress.best_loss = loss
-    for name in (BEST, LAST) if improved else (LAST,):
-        _save_as(run, name)
+    _write(run, is_best=improved)
 
 
-def _save_as(run: Run, name: str) -> None:
+def _write(run: Run, *, is_best: bool) -> None:
     state = build_state(
         config=run.config,
         model=run.task,
@@ -335,7 +334,7 @@ def _save_as(run: Run, name: str) -> None:
         extra=run.extra(),
         rng=capture_rng(run.generators()) | {"epoch": run.epoch_rng},
     )
-    together.save(run.folder / name, state, run.config, run.world)
+    together.save(run.folder, state, run.config, run.world, is_best=is_best)
 
 
 def _finish(run: Run) -> TrainResult:

@@ -62,20 +62,20 @@ def test_options_resume_bitwise(tiny_config, tmp_path, options):
     half.trainer = replace(config.trainer, limit_train_batches=1.0)
     from trainkit.core import trainer
 
-    real, died = trainer._save_as, []
+    real, died = trainer._write, []
 
-    def save_and_die(run, name):
-        real(run, name)
+    def save_and_die(run, *, is_best):
+        real(run, is_best=is_best)
         if run.progress.num_steps + run.progress.epoch.get("num_steps", 0) == 3 and not died:
-            died.append(name)
+            died.append(is_best)
             raise KeyboardInterrupt
 
-    trainer._save_as = save_and_die
+    trainer._write = save_and_die
     try:
         with pytest.raises(KeyboardInterrupt):
             train(half)
     finally:
-        trainer._save_as = real
+        trainer._write = real
     again = train(half)
 
     paths = [result.run_folder / "last.ckpt" for result in (straight, again)]
