@@ -23,23 +23,32 @@ import torch
 
 from trainkit.core.config import (
     CosineConfig,
+    DigitsConfig,
+    DiTConfig,
     LSTMConfig,
+    ModelConfig,
     TextConfig,
     TrainConfig,
     TrainerConfig,
     TransformerConfig,
 )
+from trainkit.core.datasets import build_digits
 from trainkit.core.trainer import train
 
 TRANSFORMER = TransformerConfig(num_layers=1, num_heads=2, model_dim=16, dropout=0.2)
 LSTM = LSTMConfig(embedding_dim=8, hidden_dim=16, num_layers=2, dropout=0.2)
-CONFIGURATIONS = {
+DIT = DiTConfig(num_layers=1, num_heads=2, model_dim=16, patch_size=4, num_timesteps=20)
+DIGITS = DigitsConfig(shift=1, batch_size=8, num_workers=2)
+CONFIGURATIONS: dict[str, tuple[ModelConfig, dict[str, Any]]] = {
     "transformer, each step saved": (TRANSFORMER, {"save_every_n_steps": 1}),
     "transformer, groups of 3, each second step saved": (
         TRANSFORMER,
         {"save_every_n_steps": 2, "accumulate_grad_batches": 3},
     ),
-    "lstm, each third step saved": (LSTM, {"save_every_n_steps": 3}),
+    "dit with an average, images shifted at random in 2 workers, each third step saved": (
+        DIT,
+        {"save_every_n_steps": 3, "ema_decay": 0.9},
+    ),
     "lstm in fp16 with an average, epochs saved": (LSTM, {"precision": "fp16", "ema_decay": 0.9}),
 }
 
@@ -50,8 +59,8 @@ def make_config(name: str, folder: Path) -> TrainConfig:
     text.write_text("\n\n".join(f"{'the loss of a token ' * (1 + n % 5)}{n * n}" for n in range(60)))
     model, options = CONFIGURATIONS[name]
     trainer = TrainerConfig(max_epochs=3, device="cpu", limit_train_batches=20, limit_val_batches=2,
-                            limit_test_batches=2, **options)  # type: ignore[arg-type]  # fmt: skip
-    data = TextConfig(source=str(text), sequence_length=16, batch_size=4)
+                            limit_test_batches=2, **options)  # fmt: skip
+    data = DIGITS if model is DIT else TextConfig(source=str(text), sequence_length=16, batch_size=4)
     schedule = CosineConfig(warmup_steps=4)
     return TrainConfig(
         model=model, data=data, schedule=schedule, trainer=trainer, output_dir=str(folder), resume="auto"
@@ -125,6 +134,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    build_digits(DIGITS, seed=0)  # children that are forked have imported all
     generator = random.Random(options.seed)
     results = [kill_and_resume(name, options.kills, generator) for name in CONFIGURATIONS]
     return 0 if all(ends == equal for ends, equal in results) else 1
