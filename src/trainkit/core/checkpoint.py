@@ -118,6 +118,7 @@ def _give_name(path: Path, name: Path) -> None:
         other.hardlink_to(path)
     except OSError:  # a folder, or a file system without links
         if path.is_dir():
+            name.unlink(missing_ok=True)  # a folder cannot take the place of a file
             other = path
         else:
             shutil.copyfile(path, other)

@@ -15,12 +15,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from trainkit.core.rng import mix_seed, seed_everything
-from trainkit.core.task import Outputs
+from trainkit.core.task import Outputs, Step
 from trainkit.core.world import World
 from trainkit.errors import TrainkitError, UsageError
 
@@ -81,24 +81,26 @@ def join_world(device_type: str) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-class _TrainingStep(nn.Module):
-    """DDP watches `forward` alone."""
+class _Watched(nn.Module):
+    """What a step of the task is called through: DDP and FSDP watch `forward` alone."""
 
     def __init__(self, task: nn.Module) -> None:
         super().__init__()
         self.task = task
 
-    def forward(self, batch: Any, batch_idx: int) -> Outputs:
-        return self.task.training_step(batch, batch_idx)  # type: ignore[operator,no-any-return]
+    def forward(self, step: Step, batch: Any, batch_idx: int) -> Outputs:
+        return step(batch, batch_idx)
 
 
 def wrap_ddp(task: nn.Module) -> DistributedDataParallel:
-    """Give the task's training step, which averages gradients over ranks; it has rank 0's weights."""
-    return DistributedDataParallel(_TrainingStep(task))
+    """Give what calls a training step and averages gradients over ranks; the task has rank 0's weights."""
+    return DistributedDataParallel(_Watched(task))
 
 
-def shard(task: nn.Module, world: World) -> None:
-    """Leave each rank its rows of every parameter, in place; make the optimizer after that.
+def shard(task: nn.Module, world: World) -> nn.Module:
+    """Leave each rank its rows of every parameter, in place; give what gathers them and calls a step.
+
+    Make the optimizer after that.
 
     The children of each ModuleList are gathered one at a time, all the rest as one.
     """
@@ -106,9 +108,9 @@ def shard(task: nn.Module, world: World) -> None:
         if isinstance(module, nn.ModuleList):
             for block in module:
                 fully_shard(block, mesh=world.mesh)
-    fully_shard(task, mesh=world.mesh)
-    for method in ("training_step", "validation_step"):
-        register_fsdp_forward_method(task, method)
+    watched = _Watched(task)
+    fully_shard(watched, mesh=world.mesh)
+    return watched
 
 
 def clip_norm(parameters: Iterable[Tensor], max_norm: float) -> Tensor:

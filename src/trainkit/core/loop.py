@@ -128,8 +128,8 @@ def run_training_epoch(
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     clip = nn.utils.clip_grad_norm_ if ranks is None else ranks.clip
     done = replace(before) if before is not None else EpochResult()
-    options = {"first": done.num_batches, "by_items": average_over == "items", "ranks": ranks}
-    for group in _group(batches, accumulate_grad_batches, task, **options):  # type: ignore[arg-type]
+    by_items = average_over == "items"
+    for group in _group(batches, accumulate_grad_batches, task, done=done, by_items=by_items, ranks=ranks):
         optimizer.zero_grad(set_to_none=True)
         if not _accumulate(measure, group, done, scaler=scaler, epoch=epoch, ranks=ranks):
             continue
@@ -151,12 +151,21 @@ def run_training_epoch(
 
 
 def _group(
-    batches: Iterable[Any], size: int, task: nn.Module, *, first: int, by_items: bool, ranks: Ranks | None
+    batches: Iterable[Any],
+    size: int,
+    task: nn.Module,
+    *,
+    done: EpochResult,
+    by_items: bool,
+    ranks: Ranks | None,
 ) -> Iterator[Iterable[_Part]]:
-    """Yield the parts of each step: (batch, its items, what its loss is divided by), 0 for no weight."""
+    """Yield the parts of each step: (batch, its items, what its loss is divided by), 0 for no weight.
+
+    Where no rank has an item in a group, its batches are counted as done here.
+    """
     count: Callable[[Any], int] = getattr(task, "count_items", find_batch_size)
     by_items = by_items and hasattr(task, "count_items")
-    iterator = enumerate(batches, start=first)
+    iterator = enumerate(batches, start=done.num_batches)
     for head in iterator:
         group = chain((head,), islice(iterator, size - 1))
         if not by_items and ranks is None:  # loaded as it is trained on: a data set may draw random numbers
@@ -168,6 +177,7 @@ def _group(
         if ranks is not None:
             total = ranks.sum(sum(weights)) if by_items else total * ranks.world.size
             if not total:
+                done.num_batches += len(counted)
                 continue
             total /= ranks.world.size  # each rank's gradients are divided by the number of ranks
         yield [
@@ -254,7 +264,8 @@ def run_validation_epoch(
     with _evaluating(task), torch.inference_mode():
         for number, batch in enumerate(batches):
             num_items = count(batch) if ranks is None or ranks.counts(number) else 0
-            means = measure(batch, number) if num_items or ranks is not None else None
+            place = number if ranks is None else number * ranks.world.size + ranks.world.rank
+            means = measure(batch, place) if num_items or ranks is not None else None
             if means is not None and num_items:
                 done.add(means, num_items)
             done.num_batches += 1

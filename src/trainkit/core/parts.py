@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainkit.core.checkpoint import Progress, Stateful, read_weights
 from trainkit.core.config import TrainConfig
-from trainkit.core.data import Loaders, count_batches
+from trainkit.core.data import EpochSampler, Loaders, count_batches
 from trainkit.core.imported import Estimator
 from trainkit.core.lightning import Place, attach, is_lightning, open_loaders, overrides
 from trainkit.core.loop import EpochResult
@@ -91,7 +92,7 @@ def build_run(config: TrainConfig, *, task: Any = None, data: Any = None, world:
     if world.mesh is not None:
         check_ranks(config, task, loaders)
         for loader in (loaders.train, loaders.validation, loaders.test):
-            loader.sampler.deal(world, config.data.batch_size)  # type: ignore[attr-defined]
+            loader.sampler.deal(world, loader.batch_size)  # type: ignore[attr-defined]
     num_batches = count_batches(loaders.train, trainer.limit_train_batches)
     num_steps = (
         num_batches if num_batches == math.inf else math.ceil(num_batches / trainer.accumulate_grad_batches)
@@ -110,11 +111,9 @@ def build_run(config: TrainConfig, *, task: Any = None, data: Any = None, world:
     if world.mesh is not None:
         from trainkit.core.distributed import shard, wrap_ddp  # late: seconds
 
-        if trainer.strategy == "ddp":
-            trained = wrap_ddp(task)
-            steps = replace(steps, training=trained)
-        else:
-            shard(task, world)
+        trained = wrap_ddp(task) if trainer.strategy == "ddp" else shard(task, world)
+        names = ["training"] if trainer.strategy == "ddp" else ["training", "validation", "test"]
+        steps = replace(steps, **{name: partial(trained, getattr(steps, name)) for name in names})
     evaluation = steps if evaluated is task else list_steps_of(evaluated, place, config)
     if config.optimizer.name == "own":
         optimizer, schedules = read_configured(task)
@@ -147,12 +146,14 @@ def check_ranks(config: TrainConfig, task: Any, loaders: Loaders) -> None:
         UsageError: it names all that is refused.
     """
     trainer, is_fsdp = config.trainer, config.trainer.strategy == "fsdp"
+    samplers = [getattr(each, "sampler", None) for each in (loaders.train, loaders.validation, loaders.test)]
     found = {
         "trainer.compile=True": trainer.compile,
         "a LightningModule": is_lightning(task),
         "an estimator": isinstance(task, Estimator),
         "optimizer=own": config.optimizer.name == "own",
-        "loaders that are not trainkit's": loaders.sampler is None,
+        "loaders that are not trainkit's": loaders.sampler is None
+        or not all(isinstance(each, EpochSampler) for each in samplers),
         f"optimizer={config.optimizer.name} with fsdp": is_fsdp
         and config.optimizer.name not in ("adamw", "sgd"),
         "trainer.ema_decay with fsdp": is_fsdp and trainer.ema_decay > 0,
