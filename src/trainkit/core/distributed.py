@@ -9,13 +9,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -25,6 +28,7 @@ from trainkit.core.world import World
 from trainkit.errors import TrainkitError, UsageError
 
 T = TypeVar("T")
+_NUM_JOINED = count()
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,15 @@ def join_world(device_type: str) -> Iterator[World]:
             )
         device, backend = torch.device("cuda", local), "nccl"
         torch.cuda.set_device(device)
-    dist.init_process_group(backend, device_id=device if backend == "nccl" else None)
+    store, _, _ = next(rendezvous("env://"))
+    dist.init_process_group(
+        backend,
+        # torchrun's store keeps the addresses of an earlier run in these processes: a part of it for each
+        store=PrefixStore(f"trainkit{next(_NUM_JOINED)}", store),
+        rank=rank,
+        world_size=size,
+        device_id=device if backend == "nccl" else None,
+    )
     try:
         yield World(rank, size, device, init_device_mesh(device_type, (size,)))
     finally:

@@ -50,8 +50,7 @@ from trainkit.core.world import World
 from trainkit.errors import TrainkitError, UsageError
 
 BATCHES = {"train": 7, "validation": 3, "test": 4}  # the last ones of train and test are ragged
-# AdamW divides by the root of what may be the square of a rounding error: more than the error itself is left.
-CLOSE = 1e-6
+CLOSE = 1e-6  # of a weight at the end of a run; measured: at most 2.4e-7
 
 
 # ---- what is trained
@@ -278,9 +277,7 @@ SCENARIOS: list[tuple[str, str, Callable[..., Any], dict[str, Any]]] = [
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    ports = json.loads((folder / "ports.json").read_text())
-    for port, (name, run_name, function, options) in zip(ports, SCENARIOS, strict=True):
-        os.environ["MASTER_PORT"] = str(port)
+    for name, run_name, function, options in SCENARIOS:
         try:
             result = function(folder, run_name, **options)
             outcome = {part: asdict(getattr(result, part)) for part in ("train", "validation", "test")}
@@ -348,13 +345,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     write_text(folder)
     run_alone(folder)
-    stores = [TCPStore("localhost", 0, is_master=True, wait_for_workers=False) for _ in SCENARIOS]
-    (folder / "ports.json").write_text(json.dumps([store.port for store in stores]))
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # one for all, as torchrun's
     # without torchrun itself, which takes as long to start as one of them
     children = [
         subprocess.Popen(
             [sys.executable, __file__, "main", str(folder)],
-            env=make_base() | make_environment(rank, 2, 0),
+            env=make_base() | make_environment(rank, 2, store.port),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -430,7 +426,7 @@ def test_accumulation_in_two_processes(runs: Path) -> None:
     """Sums of four gradients come in another order: close, and as many steps."""
     gap = find_gap_of_runs(runs / "ddp-accumulated", runs / "one-accumulated")
 
-    assert 0 < gap < 2e-4
+    assert gap < CLOSE
     steps = [read(runs / f"{each}-accumulated/last.ckpt")["progress"]["num_steps"] for each in ("ddp", "one")]
     assert steps == [4, 4]
 
