@@ -140,36 +140,36 @@ def record(folder: Path) -> Iterator[None]:
         real_restore(run, state)
         write("restored.pt", run)
 
-    def save(run: Any, name: str) -> None:
+    def save(run: Any, *, is_best: bool) -> None:
         write(f"saved-{run.progress.num_epochs}.pt", run)
-        real_save(run, name)
+        real_save(run, is_best=is_best)
 
-    real_restore, real_save = trainer._restore, trainer._save_as
-    trainer._restore, trainer._save_as = restore, save
+    real_restore, real_save = trainer._restore, trainer._write
+    trainer._restore, trainer._write = restore, save
     try:
         yield
     finally:
-        trainer._restore, trainer._save_as = real_restore, real_save
+        trainer._restore, trainer._write = real_restore, real_save
 
 
 @contextmanager
 def dying(num_steps: int, die: Callable[[], None], *, before: bool = False) -> Iterator[None]:
     """Die behind the checkpoint of this step, or just before it."""
-    real = trainer._save_as
+    real = trainer._write
 
-    def save_and_die(run: Any, name: str) -> None:
+    def save_and_die(run: Any, *, is_best: bool) -> None:
         is_now = run.progress.num_steps + run.progress.epoch.get("num_steps", 0) == num_steps
         if before and is_now:
             die()
-        real(run, name)
+        real(run, is_best=is_best)
         if is_now:
             die()
 
-    trainer._save_as = save_and_die
+    trainer._write = save_and_die
     try:
         yield
     finally:
-        trainer._save_as = real
+        trainer._write = real
 
 
 def interrupt() -> None:
