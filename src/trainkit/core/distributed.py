@@ -67,7 +67,13 @@ def join_world(device_type: str) -> Iterator[World]:
     Raises:
         UsageError: there are more processes on this machine than CUDA devices.
     """
-    rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    if missing := [name for name in names if not os.environ.get(name)]:
+        raise UsageError(
+            "ranks-unsupported",
+            f"WORLD_SIZE is set and {', '.join(missing)} is not: start with torchrun, or unset WORLD_SIZE",
+        )
+    rank, size, local = (int(os.environ[name]) for name in names[:3])
     device, backend = torch.device("cpu"), "gloo"
     if device_type == "cuda":
         if local >= torch.cuda.device_count():

@@ -107,7 +107,7 @@ def _start(config: TrainConfig, world: World, **given: Any) -> Run:
         torch.set_float32_matmul_precision("high")
     if "task" not in given:
         seed_everything(config.seed)
-    if config.trainer.lean and (reason := skip_dynamo()) is not None:
+    if config.trainer.lean and (reason := skip_dynamo()) is not None and world.rank == 0:
         print(f"trainkit: trainer.lean has no effect: {reason}", file=sys.stderr)
     run = build_run(config if state is None else replace(config, init_from=None), world=world, **given)
     together.split_generators(world)

@@ -152,6 +152,16 @@ def record(folder: Path) -> Iterator[None]:
         trainer._restore, trainer._write = real_restore, real_save
 
 
+def test_half_an_environment_is_explained(monkeypatch):
+    """Some launchers set a part of torchrun's variables."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MASTER_PORT", "1")
+    with pytest.raises(UsageError, match="RANK, LOCAL_RANK, MASTER_ADDR is not: start with torchrun"):
+        trainer.train(TrainConfig())
+
+
 @contextmanager
 def dying(num_steps: int, die: Callable[[], None], *, before: bool = False) -> Iterator[None]:
     """Die behind the checkpoint of this step, or just before it."""

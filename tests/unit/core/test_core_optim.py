@@ -1,5 +1,6 @@
 """Every optimizer on every model, its groups, its resume; and the schedules."""
 
+import ast
 import math
 import subprocess
 import sys
@@ -98,15 +99,26 @@ def test_muon_has_the_matrices_between_embedding_and_head():
     assert "embedding.weight" in held[1] and "head.weight" in held[1]
 
 
-def test_nothing_extra_is_imported_unless_it_is_used():
-    """pytorch_optimizer takes as long to import as torch."""
-    code = (
-        "import sys; import trainkit.core.trainer, trainkit.core.optim; "
-        "heavy = {'pytorch_optimizer', 'lightning', 'sklearn', 'scipy'}; sys.exit(str(heavy & sys.modules.keys() or ''))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+HEAVY = """
+import sys
+from trainkit.cli.train import run
+run(sys.argv[1:])
+heavy = {"lightning", "pytorch_optimizer", "sklearn", "skops", "scipy", "torch._dynamo", "torch.distributed.fsdp",
+         "torch.distributed.tensor", "torch.distributed.checkpoint"}
+print(sorted(heavy & sys.modules.keys()), file=sys.stderr)
+"""
 
-    assert done.stderr.strip() == ""
+
+@pytest.mark.parametrize(("optimizer", "expected"), [("adamw", set()), ("soap", {"pytorch_optimizer"})])
+def test_nothing_extra_is_imported_unless_it_is_used(text_file, tmp_path, optimizer, expected):
+    """By a whole run; pytorch_optimizer takes as long to import as torch, and comes with what needs it."""
+    settings = ["model=lstm", "model.hidden_dim=4", "trainer.max_epochs=1", "trainer.limit_train_batches=1"]
+    places = [f"data.source='{text_file}'", f"output_dir='{tmp_path}'", "trainer.device=cpu"]
+    command = [sys.executable, "-c", HEAVY, *settings, *places, f"optimizer={optimizer}", "trainer.lean=true"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = set(ast.literal_eval(done.stderr.splitlines()[-1]))
+
+    assert (found == set()) if not expected else expected <= found
 
 
 SCHEDULES = st.one_of(
