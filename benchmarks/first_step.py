@@ -17,8 +17,6 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from trainkit.core.config import TrainerConfig
-
 HEAD = """
 import argparse, csv, os
 parser = argparse.ArgumentParser()
@@ -172,13 +170,6 @@ TRAINKIT = [
     "trainer.max_epochs=1", "trainer.device=cpu", "model.model_dim=64", "data.sequence_length=16",
     "data.batch_size=16", "data.train_fraction=1.0", "data.validation_fraction=0.0",
 ]  # fmt: skip
-LEAN = """
-import sys
-from trainkit.core import lean
-lean.skip_dynamo()
-from trainkit import cli
-sys.exit(cli.main())
-"""
 
 
 def list_commands(source: Path) -> dict[str, list[str]]:
@@ -195,8 +186,6 @@ def list_commands(source: Path) -> dict[str, list[str]]:
     train = ["train", *TRAINKIT, f"data.source={source}", "output_dir=FOLDER"]
     commands["trainkit"] = ["-m", "trainkit", *train]
     commands["trainkit lean"] = ["-m", "trainkit", *train, "trainer.lean=true"]
-    if not hasattr(TrainerConfig, "lean"):
-        commands["trainkit lean"] = ["-c", LEAN, *train]
     return commands
 
 
@@ -237,13 +226,17 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="names of programs")
     options = parser.parse_args()
     taken = measure(options.rounds, ["hand-written", *options.only] if options.only else [])
-    hand = [seconds for seconds, _ in taken["hand-written"]]
-    print(f"{'':14}{'CPU s':>7}{'x hand':>8}  {'range':14}{'peak RSS MB':>11}   ({options.rounds} rounds)")
+    hand = taken["hand-written"]
+    print(f"{'':14}{'CPU s':>7}{'x hand':>8}  {'range':13}{'peak RSS MB':>11}{'x hand':>8}  {'range':13}"
+          f"({options.rounds} rounds)")  # fmt: skip
     for name, results in sorted(taken.items(), key=lambda entry: min(entry[1])):
-        ratios = [seconds / base for (seconds, _), base in zip(results, hand, strict=True)]
-        seconds, memory = (statistics.median(column) for column in zip(*results, strict=True))
-        spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
-        print(f"{name:14}{seconds:7.2f}{statistics.median(ratios):8.2f}  {spread:14}{memory:11.0f}")
+        columns = []
+        for values, bases in zip(zip(*results, strict=True), zip(*hand, strict=True), strict=True):
+            ratios = [value / base for value, base in zip(values, bases, strict=True)]
+            spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
+            columns.append((statistics.median(values), statistics.median(ratios), spread))
+        (seconds, slower, range_s), (memory, larger, range_mb) = columns
+        print(f"{name:14}{seconds:7.2f}{slower:8.2f}  {range_s:13}{memory:11.0f}{larger:8.3f}  {range_mb}")
 
 
 if __name__ == "__main__":

@@ -60,8 +60,7 @@ def train_once(device: str, overrides: list[str]) -> dict[str, Any]:
     trainer.train(compose(overrides))
     seconds, result = epochs[1]
     peak = torch.cuda.max_memory_allocated() if cuda else 1024 * read_peak_rss_kib()
-    mean_loss = result.means["loss"] if hasattr(result, "means") else result.mean_loss
-    return {"seconds": seconds, "peak_mb": peak / 2**20, "loss": mean_loss}
+    return {"seconds": seconds, "peak_mb": peak / 2**20, "loss": result.mean_loss}
 
 
 def read_peak_rss_kib() -> int:

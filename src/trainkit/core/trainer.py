@@ -274,13 +274,19 @@ def _profile(run: Run) -> Iterator[None]:
         stop()
 
 
-def _evaluate(run: Run, part: str) -> EpochResult:
+def _count_evaluated(run: Run, part: str) -> float:
+    """Give the number of batches to measure, 0 where there is no step for it."""
     trainer = run.config.trainer
     limit = trainer.limit_test_batches if part == "test" else trainer.limit_val_batches
-    loader, step = getattr(run.loaders, part), getattr(run.evaluation, part)
-    total = count_batches(loader, limit)
-    if not total or step is None:
+    has_step = getattr(run.evaluation, part) is not None
+    return count_batches(getattr(run.loaders, part), limit) if has_step else 0
+
+
+def _evaluate(run: Run, part: str) -> EpochResult:
+    total = _count_evaluated(run, part)
+    if not total:
         return EpochResult()
+    loader, step = getattr(run.loaders, part), getattr(run.evaluation, part)
     for when in (f"on_{part}_start", f"on_{part}_epoch_start"):
         run.steps.hook(when)
     batches = islice(loader, int(total) if total < math.inf else None)
@@ -288,7 +294,7 @@ def _evaluate(run: Run, part: str) -> EpochResult:
         run.evaluated,
         track_progress(batches, description=part, total=total),
         device=run.device,
-        precision=trainer.precision,
+        precision=run.config.trainer.precision,
         step=step,
         ranks=together.list_ranks(run.world, run.trained, loader),
     )
@@ -338,6 +344,15 @@ def _write(run: Run, *, is_best: bool) -> None:
 
 
 def _finish(run: Run) -> TrainResult:
+    test = _test(run) if _count_evaluated(run, "test") else EpochResult()
+    _log(run, "test", test)
+    progress = run.progress
+    return TrainResult(
+        progress.num_epochs, progress.num_steps, run.train, run.validation, test, run.folder, run.world.rank
+    )
+
+
+def _test(run: Run) -> EpochResult:
     """Test with the best weights; the model keeps the last ones."""
     last = copy.deepcopy(run.evaluated.state_dict())
     state = load_checkpoint(run.folder / BEST, run.config, world=run.world)
@@ -348,8 +363,4 @@ def _finish(run: Run) -> TrainResult:
         run.average.load_state_dict(state["extra"]["average"])
     test = _evaluate(run, "test")
     run.evaluated.load_state_dict(last)
-    _log(run, "test", test)
-    progress = run.progress
-    return TrainResult(
-        progress.num_epochs, progress.num_steps, run.train, run.validation, test, run.folder, run.world.rank
-    )
+    return test
