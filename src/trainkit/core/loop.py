@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, Protocol
@@ -21,7 +21,6 @@ from trainkit.core.world import World
 from trainkit.errors import TrainkitError, UsageError
 
 MOST_PERPLEXITY = 1e6
-_NO_CONTEXT = nullcontext()
 _Part = tuple[Any, int, float]
 _Measure = Callable[[Any, int], Mapping[str, Tensor] | None]
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -165,6 +164,11 @@ def _group(
     """
     count: Callable[[Any], int] = getattr(task, "count_items", find_batch_size)
     by_items = by_items and hasattr(task, "count_items")
+    if size == 1 and ranks is None:  # the usual, in little time
+        for batch in batches:
+            num_items = count(batch)
+            yield ((batch, num_items, 1 if num_items or not by_items else 0),)
+        return
     iterator = enumerate(batches, start=done.num_batches)
     for head in iterator:
         group = chain((head,), islice(iterator, size - 1))
@@ -197,41 +201,51 @@ def _accumulate(
     """Add the gradients of the group's mean loss, count what is done; say whether there was any."""
     trained = ranks is not None
     last = len(group) - 1 if isinstance(group, list) else 0
-    for number, (batch, num_items, divisor) in enumerate(group):
-        if divisor or ranks is not None:  # the other ranks wait for a pass that weighs nothing, too
-            with ranks.synchronise(last=number == last) if ranks is not None else _NO_CONTEXT:
-                try:
-                    means = measure(batch, done.num_batches)
-                except (RuntimeError, ValueError, IndexError, TypeError) as error:
-                    if done.num_batches or isinstance(error, torch.OutOfMemoryError):
-                        raise
-                    raise explain_misfit(error, batch) from error
-                if means is not None:
-                    done.loss_sum += _go_backward(means["loss"], divisor, scaler, done, epoch) * num_items
-                    done.num_items += num_items
-                    trained = True
+    for number, part in enumerate(group):
+        if ranks is not None:  # the other ranks wait for a pass that weighs nothing, too
+            with ranks.synchronise(last=number == last):
+                _train_on(measure, part, done, scaler, epoch)
+        elif part[2] and _train_on(measure, part, done, scaler, epoch):
+            trained = True
         done.num_batches += 1
     return trained
 
 
-def _go_backward(
-    loss: Tensor, divisor: float, scaler: GradScaler | None, done: EpochResult, epoch: int
-) -> float:
-    """Add the gradients of a batch's loss divided by `divisor`; give the loss, 0 where it weighs nothing."""
-    value = loss.item() if divisor else 0.0
-    if not math.isfinite(value):
-        raise NonFiniteLossError(
-            "train-non-finite",
-            f"the training loss became {value!r} at epoch {epoch}, step {done.num_steps}, batch "
-            f"{done.num_batches} (all count from 0); lower optimizer.learning_rate, set trainer.clip_norm, "
-            "or look at the data of that step",
-        )
+def _train_on(
+    measure: _Measure, part: _Part, done: EpochResult, scaler: GradScaler | None, epoch: int
+) -> bool:
+    """Add the gradients of a batch's loss divided by its divisor; say whether it had a loss."""
+    batch, num_items, divisor = part
+    try:
+        means = measure(batch, done.num_batches)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        if done.num_batches or isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise explain_misfit(error, batch) from error
+    if means is None:
+        return False
+    loss = means["loss"]
     if not divisor:
         loss = loss.nan_to_num(0.0, 0.0, 0.0) * 0.0
-    elif divisor != 1:
-        loss = loss / divisor
+    else:
+        value = loss.item()
+        if not math.isfinite(value):
+            raise _explain_non_finite(value, done, epoch)
+        done.loss_sum += value * num_items
+        done.num_items += num_items
+        if divisor != 1:
+            loss = loss / divisor
     torch.autograd.backward(loss if scaler is None else scaler.scale(loss))
-    return value
+    return True
+
+
+def _explain_non_finite(value: float, done: EpochResult, epoch: int) -> NonFiniteLossError:
+    return NonFiniteLossError(
+        "train-non-finite",
+        f"the training loss became {value!r} at epoch {epoch}, step {done.num_steps}, batch "
+        f"{done.num_batches} (all count from 0); lower optimizer.learning_rate, set trainer.clip_norm, "
+        "or look at the data of that step",
+    )
 
 
 def explain_misfit(error: Exception, batch: Any) -> UsageError:

@@ -80,6 +80,10 @@ def describe_batch(batch: Any) -> str:
 
 def move_batch(batch: Any, device: torch.device) -> Any:
     """Give the batch with every tensor on the device; tuples, lists and mappings keep their types."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if type(batch) in (tuple, list):
+        return type(batch)([move_batch(part, device) for part in batch])
     if hasattr(batch, "to"):
         return batch.to(device)
     if isinstance(batch, Mapping):
