@@ -74,6 +74,19 @@ data = TensorDataset(*windows)
 loader = DataLoader(data, batch_size=options.batch, shuffle=True)
 checkpoint = os.path.join(options.folder, "last.ckpt")
 """
+# The same with the configuration that ours reads: typed, by Hydra.
+HYDRA = """
+import csv, os, sys
+from dataclasses import make_dataclass
+from hydra import compose, initialize
+from hydra.core.config_store import ConfigStore
+fields = [("source", str, ""), ("folder", str, ""), ("learning_rate", float, 1e-3)]
+sizes = {"width": 64, "layers": 2, "heads": 4, "length": 16, "batch": 16}
+fields += [(name, int, default) for name, default in sizes.items()]
+ConfigStore.instance().store(name="options", node=make_dataclass("Options", fields))
+with initialize(config_path=None, version_base="1.3"):
+    options = compose("options", [f"source='{sys.argv[2]}'", f"folder='{sys.argv[4]}'"])
+""" + HEAD[HEAD.index("os.makedirs") :]
 HAND = """
 model = Model()
 optimizer = build_optimizer(model)
@@ -183,6 +196,7 @@ def list_commands(source: Path) -> dict[str, list[str]]:
             print(f"{name} is not installed: left out")
     for name, program in programs.items():
         commands[name] = ["-c", HEAD + program, "--source", str(source), "--folder", "FOLDER"]
+    commands["hand, Hydra"] = ["-c", HYDRA + HAND, "--source", str(source), "--folder", "FOLDER"]
     train = ["train", *TRAINKIT, f"data.source={source}", "output_dir=FOLDER"]
     commands["trainkit"] = ["-m", "trainkit", *train]
     commands["trainkit lean"] = ["-m", "trainkit", *train, "trainer.lean=true"]

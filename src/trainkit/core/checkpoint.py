@@ -277,9 +277,14 @@ def read_weights(path: Path) -> dict[str, Any]:
         UsageError: it cannot be read, or holds no weights.
     """
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file  # late: an extra
+        from safetensors import SafetensorError  # late: rarely used
+        from safetensors.torch import load_file
 
-        return load_file(path)
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            message = f"'{path}' cannot be read as safetensors: {error}"
+            raise UsageError("checkpoint-unreadable", message) from error
     state = _read(path)
     if isinstance(state, dict):
         average = state.get("extra", {}).get("average", {}) if isinstance(state.get("extra"), dict) else {}

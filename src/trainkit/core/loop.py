@@ -224,18 +224,18 @@ def _train_on(
         raise explain_misfit(error, batch) from error
     if means is None:
         return False
-    loss = means["loss"]
+    mean = loss = means["loss"]
     if not divisor:
         loss = loss.nan_to_num(0.0, 0.0, 0.0) * 0.0
-    else:
-        value = loss.item()
+    elif divisor != 1:
+        loss = loss / divisor
+    torch.autograd.backward(loss if scaler is None else scaler.scale(loss))
+    if divisor:
+        value = mean.item()  # behind the backward pass: reading it waits for a GPU
         if not math.isfinite(value):
             raise _explain_non_finite(value, done, epoch)
         done.loss_sum += value * num_items
         done.num_items += num_items
-        if divisor != 1:
-            loss = loss / divisor
-    torch.autograd.backward(loss if scaler is None else scaler.scale(loss))
     return True
 
 

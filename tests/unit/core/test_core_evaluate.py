@@ -31,7 +31,8 @@ def test_a_new_run_begins_with_the_weights_of_a_file(tiny_config, tmp_path, base
     files = {"run": base.best_checkpoint, "plain": tmp_path / "plain.pt", "lightning": tmp_path / "l.ckpt"}
     torch.save(weights, files["plain"])
     torch.save({"state_dict": weights, "epoch": 3, "global_step": 9}, files["lightning"])
-    safetensors = pytest.importorskip("safetensors.torch")
+    import safetensors.torch as safetensors
+
     files["safe"] = tmp_path / "weights.safetensors"
     safetensors.save_file({name: value.contiguous() for name, value in weights.items()}, files["safe"])
     ends = [
@@ -100,6 +101,7 @@ def test_frozen_parts_stay(tiny_config, base):
         ({"freeze": ["blocks.9.*"]}, r"no parameter matches 'blocks\.9\.\*'"),
         ({"freeze": ["*"]}, "nothing is left to train"),
         ({"init_from": "nothing.pt"}, "'nothing.pt' cannot be read"),
+        ({"init_from": "nothing.safetensors"}, "'nothing.safetensors' cannot be read as safetensors"),
     ],
 )
 def test_what_cannot_be_begun_from_is_explained(tiny_config, change, message):
