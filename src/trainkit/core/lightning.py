@@ -5,8 +5,9 @@ The first needs no import of Lightning: what it is shows in the names of its cla
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -119,6 +120,13 @@ class Attached:
         """Keep each."""
         self.logged.update(dictionary)
 
+    def detach(self) -> None:
+        """Leave the module as it was, for another trainer."""
+        for each in filter(is_lightning, self.module.modules()):
+            each._trainer = None
+            for name in ("log", "log_dict"):
+                vars(each).pop(name, None)
+
     def hook(self, name: str, *arguments: Any) -> None:
         """Call a hook of the module, by its name in Lightning."""
         getattr(self.module, name)(*arguments)
@@ -217,28 +225,49 @@ def attach(module: Any, place: Place, *, monitor: str) -> Steps:
         hook=trainer.hook,
         end_batch=trainer.end_batch,
         collect=trainer.collect,
+        detach=trainer.detach,
     )
 
 
 def open_loaders(data: Any) -> Loaders:
     """Give the loaders of a LightningDataModule (or of a LightningModule that has its own).
 
+    That of the test is opened when it is used, as Lightning does: `setup` may draw random numbers.
+
     Raises:
         UsageError: it gives several loaders for one part.
     """
-    for name, arguments in (("prepare_data", ()), ("setup", ("fit",)), ("setup", ("test",))):
-        if arguments != ("test",) or overrides(data, "test_dataloader"):
-            getattr(data, name)(*arguments)
-    found = []
-    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        loader = getattr(data, name)() if overrides(data, name) else []
-        if isinstance(loader, list | tuple) and len(loader) == 1:
-            loader = loader[0]
-        if isinstance(loader, Mapping) or (isinstance(loader, list | tuple) and len(loader) > 1):
-            message = f"{type(data).__name__}.{name} gives several loaders; give one"
-            raise UnsupportedError("lightning-unsupported", message)
-        found.append(loader)
-    return Loaders(found[0], found[1], found[2], facts=getattr(data, "facts", {}))
+    data.prepare_data()
+    data.setup("fit")
+    train, validation = _open_loader(data, "train_dataloader"), _open_loader(data, "val_dataloader")
+    return Loaders(train, validation, _TestLoader(data), facts=getattr(data, "facts", {}))
+
+
+class _TestLoader:
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    @cached_property
+    def loader(self) -> Any:
+        if overrides(self.data, "test_dataloader"):
+            self.data.setup("test")
+        return _open_loader(self.data, "test_dataloader")
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loader)
+
+
+def _open_loader(data: Any, name: str) -> Any:
+    loader = getattr(data, name)() if overrides(data, name) else []
+    if isinstance(loader, list | tuple) and len(loader) == 1:
+        return loader[0]
+    if isinstance(loader, Mapping) or (isinstance(loader, list | tuple) and len(loader) > 1):
+        message = f"{type(data).__name__}.{name} gives several loaders; give one"
+        raise UnsupportedError("lightning-unsupported", message)
+    return loader
 
 
 def to_lightning(task: nn.Module, config: TrainConfig) -> LightningModule:

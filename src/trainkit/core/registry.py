@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from trainkit.errors import UsageError, suggest
@@ -38,6 +40,8 @@ def import_object(path: str, *, key: str) -> Any:
         UsageError: there is no such module, or no such name in it; `key` says where the path stands.
     """
     module_name, _, attribute = path.replace(":", ".").rpartition(".")
+    if str(Path.cwd()) not in sys.path:  # as `python -m` has it, and the installed command has not
+        sys.path.append(str(Path.cwd()))
     try:
         module = import_module(module_name or path)
     except ModuleNotFoundError as error:

@@ -24,6 +24,7 @@ class Steps:
     hook: Callable[..., None] = lambda *_: None
     end_batch: Callable[[], None] = lambda: None
     collect: Callable[[], dict[str, float]] = dict
+    detach: Callable[[], None] = lambda: None
 
 
 class Task(nn.Module):

@@ -72,7 +72,7 @@ def fit(task: Any, data: Any, config: TrainConfig) -> TrainResult:
     """Train what is given: a Task, a LightningModule; with Loaders or a LightningDataModule.
 
     The configuration's model and data are not used; its optimizer may be `OwnConfig()`, the task's own.
-    Raises what `train` raises.
+    Nothing is seeded: the task has its weights. Raises what `train` raises.
     """
     names = [f"{type(each).__module__}.{type(each).__qualname__}" for each in (task, data)]
     model, loaders = ImportedModelConfig(target=names[0]), ImportedDataConfig(target=names[1])
@@ -87,17 +87,19 @@ def _fit(config: TrainConfig, **given: Any) -> TrainResult:
 
 
 def _train(run: Run) -> TrainResult:
-    config = run.config
-    run.steps.hook("on_fit_start")
-    run.steps.hook("on_train_start")
-    for epoch in range(run.progress.num_epochs, run.place.max_epochs):
-        if 0 < config.trainer.patience <= run.progress.epochs_without_gain:
-            break
-        with _profile(run):
-            _run_epoch(run, epoch)
-    run.steps.hook("on_train_end")
-    run.steps.hook("on_fit_end")
-    return _finish(run)
+    try:
+        for when in ("on_fit_start", "on_train_start"):
+            run.steps.hook(when)
+        for epoch in range(run.progress.num_epochs, run.place.max_epochs):
+            if 0 < run.config.trainer.patience <= run.progress.epochs_without_gain:
+                break
+            with _profile(run):
+                _run_epoch(run, epoch)
+        for when in ("on_train_end", "on_fit_end"):
+            run.steps.hook(when)
+        return _finish(run)
+    finally:
+        run.steps.detach()
 
 
 def _start(config: TrainConfig, world: World, **given: Any) -> Run:
@@ -110,6 +112,7 @@ def _start(config: TrainConfig, world: World, **given: Any) -> Run:
     if config.trainer.lean and (reason := skip_dynamo()) is not None and world.rank == 0:
         print(f"trainkit: trainer.lean has no effect: {reason}", file=sys.stderr)
     run = build_run(config if state is None else replace(config, init_from=None), world=world, **given)
+    run.config = config
     together.split_generators(world)
     if state is not None:
         _restore(run, state)

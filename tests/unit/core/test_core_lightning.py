@@ -260,6 +260,40 @@ def test_a_killed_run_of_a_lightning_module_goes_on_to_the_same_bits(tmp_path, m
     assert actual.validation == expected.validation
 
 
+class Splitting(NoisyData):
+    """As many do: splits at random, whatever the stage."""
+
+    def setup(self, stage):
+        parts = torch.utils.data.random_split(Noisy(64), [44, 12, 8])
+        self.parts = dict(zip(("train", "val", "test"), parts, strict=True))
+
+
+def test_a_split_at_random_is_made_once_before_training(tmp_path):
+    """The test's setup comes after the training, as in Lightning."""
+    losses = []
+    for ours in (True, False):
+        torch.manual_seed(3)
+        random.seed(3)
+        module, data = Classifier(), Splitting()
+        if ours:
+            fit(module, data, configure(tmp_path, clip_norm=0.0))
+        else:
+            train_with_lightning(module, data)
+        losses.append(module.losses)
+
+    assert losses[0] == losses[1]
+
+
+def test_a_module_is_left_for_another_trainer(tmp_path):
+    """Lightning's own goes on with it."""
+    module = Classifier()
+    fit(module, NoisyData(), configure(tmp_path))
+    assert "log" not in vars(module)
+    trainer = train_with_lightning(module, NoisyData())
+
+    assert "val_loss" in trainer.callback_metrics
+
+
 class Manual(Classifier):
     def __init__(self):
         super().__init__()
