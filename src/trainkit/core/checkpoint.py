@@ -29,6 +29,7 @@ FORMAT = 3  # 1 knew no place within an epoch, 2 called items tokens; both are r
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 # A resumed run continues the same run: these parts of the configuration may not differ.
 IDENTITY = ("model", "optimizer", "schedule", "data", "seed", "freeze")
+FREE = {"data.num_workers"}  # but for these
 _KEYS = {"format", "config", "model", "optimizer", "progress", "extra", "rng"}
 
 
@@ -156,6 +157,7 @@ def load_checkpoint(path: Path, config: TrainConfig, *, world: World = ALONE) ->
         f"{key} is {there!r} there and {here!r} here"
         for part in IDENTITY
         for key, there, here in _diff(part, theirs.get(part, ours[part]), ours[part])
+        if key not in FREE
     ]
     if differences:
         raise UsageError(

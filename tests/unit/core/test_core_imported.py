@@ -157,8 +157,10 @@ def test_random_augmentation_resumes_bitwise(tmp_path, monkeypatch, data, num_wo
 
 
 def test_workers_change_nothing(tmp_path):
-    """Noise depends on seed, epoch and index, not on the process that adds it."""
+    """Noise depends on seed, epoch and index, not on the process that adds it; a resume may have others."""
     results = [train(configure(tmp_path, num_workers=number)) for number in (0, 2)]
+    more = replace(configure(tmp_path, max_epochs=3), resume=str(results[0].run_folder / "last.ckpt"))
+    assert train(more).num_epochs == 3
 
     assert results[0].train == results[1].train
     assert results[0].validation == results[1].validation

