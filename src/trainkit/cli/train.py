@@ -48,6 +48,8 @@ def summarize(result: TrainResult, *, of_language: bool) -> str:
     lines = ["trained " + ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())]
     for part in ("train", "validation", "test"):
         measured = getattr(result, part)
+        if not measured.num_items:
+            continue
         others = {"perplexity": measured.perplexity} if of_language else {}
         shown = {"loss": f"{measured.mean_loss:.6f}"}
         shown |= {name: f"{value:.6g}" for name, value in (others | measured.metrics).items()}

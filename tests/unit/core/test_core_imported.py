@@ -214,6 +214,16 @@ def test_a_module_without_a_loss_is_explained(tmp_path):
         train(replace(configure(tmp_path), optimizer=OwnConfig()))
 
 
+def needs_width(width):
+    return Net(width)
+
+
+def test_a_missing_keyword_is_explained(tmp_path):
+    """With the key to give it by."""
+    with pytest.raises(UsageError, match=r"missing 1 required .* 'width'; give it as model\.kwargs\.NAME="):
+        train(configure(tmp_path, "project.needs_width"))
+
+
 def test_data_that_does_not_say_enough_is_explained(tmp_path):
     """A transformer must know the number of tokens."""
     from trainkit.core.config import TransformerConfig
