@@ -20,6 +20,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from trainkit.core.config import GROUPS, TrainConfig
+from trainkit.core.files import make_room, remove
 from trainkit.core.optim import Several
 from trainkit.core.rng import capture_rng, restore_rng
 from trainkit.core.world import ALONE, World
@@ -71,7 +72,7 @@ def build_state(
     `extra` are parts that not every run has, such as an average of the weights or a scaler of gradients;
     `rng` is what `capture_rng` gave, now if nothing is said.
     """
-    return {
+    state = {
         "format": FORMAT,
         "config": asdict(config),
         "model": model.state_dict(),
@@ -80,6 +81,18 @@ def build_state(
         "extra": {name: part.state_dict() for name, part in extra.items()},
         "rng": dict(rng if rng is not None else capture_rng()),
     }
+    return cast(dict[str, Any], _plain(state))
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy's numbers into Python's: a checkpoint with them is written, and never read again."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_plain(each) for each in value)
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
+        return value.item()
+    return value
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any], *, also: Path | None = None) -> None:
@@ -89,6 +102,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any], *, also: Path | None =
         TrainkitError: the file cannot be written, for instance because the disk is full.
     """
     temporary = path.with_name(path.name + ".tmp")
+    make_room(temporary)
     try:
         with temporary.open("wb") as file:
             torch.save(dict(state), file)
@@ -98,7 +112,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any], *, also: Path | None =
             _give_name(temporary, also)
         if path.name == LAST and path.exists():
             _give_name(path, path.with_name(PREVIOUS))  # at no moment is there none
-        _make_room(path)
+        make_room(path)
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError when the disk is full
         raise TrainkitError(
@@ -112,9 +126,9 @@ def save_checkpoint(path: Path, state: Mapping[str, Any], *, also: Path | None =
 
 def _give_name(path: Path, name: Path) -> None:
     """Give the file a second name, replacing what has it; of a run in parts the folder is moved."""
-    _make_room(name)
+    make_room(name)
     other = name.with_name(name.name + ".tmp")
-    other.unlink(missing_ok=True)
+    remove(other)
     try:
         other.hardlink_to(path)
     except OSError:  # a folder, or a file system without links
@@ -124,11 +138,6 @@ def _give_name(path: Path, name: Path) -> None:
         else:
             shutil.copyfile(path, other)
     other.replace(name)
-
-
-def _make_room(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
 
 
 def load_checkpoint(path: Path, config: TrainConfig, *, world: World = ALONE) -> dict[str, Any]:

@@ -42,7 +42,9 @@ def compose(overrides: Sequence[str], *, base: TrainConfig | None = None) -> Tra
     values = {key: value for key, _, value in iter_fields(config)}
     for override in parsed:
         if not _is_choice(override):
-            for key, value in _flatten(override.key_or_group, override.value()):
+            free = _find_owner(override.key_or_group, values) is not None  # below a key that takes any
+            given = [(override.key_or_group, override.value())]
+            for key, value in given if free else _flatten(*given[0]):
                 if key in values:
                     values[key] = value
                 elif (owner := _find_owner(key, values)) is not None:

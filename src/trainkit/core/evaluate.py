@@ -14,9 +14,10 @@ from trainkit.core.checkpoint import read_config, read_weights, shorten
 from trainkit.core.compose import compose, fill_config
 from trainkit.core.data import Loaders, count_batches
 from trainkit.core.lightning import Place, open_loaders
-from trainkit.core.loop import EpochResult, run_validation_epoch
+from trainkit.core.loop import EpochResult
+from trainkit.core.measuring import measure
 from trainkit.core.models import LanguageModel
-from trainkit.core.parts import build_task, choose_device, list_steps_of
+from trainkit.core.parts import build_task, choose_device, list_steps_of, set_up
 from trainkit.core.registry import DATASETS, import_object
 from trainkit.core.rng import seed_everything
 from trainkit.core.task import move_batch
@@ -49,6 +50,7 @@ def evaluate(
     seed_everything(config.seed)
     data = DATASETS.load(config.data.name)(config.data, seed=config.seed)
     task = build_task(config, data)
+    set_up(task)
     try:
         task.load_state_dict(read_weights(checkpoint))
     except RuntimeError as error:
@@ -62,7 +64,15 @@ def evaluate(
         message = f"there is nothing to measure in the {part} part of data={config.data.name}"
         raise UsageError("data-empty", message)
     batches = track_progress(loader, description=str(checkpoint), total=total)
-    result = run_validation_epoch(task, batches, device=device, precision=config.trainer.precision, step=step)
+    result = measure(
+        task,
+        steps,
+        "test" if part == "test" else "validation",
+        batches,
+        device=device,
+        precision=config.trainer.precision,
+        monitor=config.trainer.monitor,
+    )
     score = result.metrics.get("accuracy", math.nan)
     if metric is not None:
         score = _score(task, loader, import_object(metric, key="metric"), device)

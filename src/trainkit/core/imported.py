@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from trainkit.core.config import ImportedDataConfig, ImportedModelConfig
 from trainkit.core.data import Loaders, build_loaders
@@ -61,7 +61,10 @@ def import_data(config: ImportedDataConfig, *, seed: int) -> Any:
         )
     if all(isinstance(part, Dataset) and hasattr(part, "__len__") for part in made):
         return build_loaders(made, config, seed=seed, draws=True)
-    return Loaders(*made)
+    train, validation, test = (
+        DataLoader(part, config.batch_size) if isinstance(part, IterableDataset) else part for part in made
+    )
+    return Loaders(train, validation, test)
 
 
 class Supervised(Task):
@@ -132,7 +135,7 @@ class Estimator(Task):
     def train_epoch(self, batches: Iterable[Any], done: EpochResult) -> None:
         """Learn from the batches, and count the loss: online before each is learnt, otherwise after all."""
         if not self.online:
-            parts = [(_flatten(inputs), targets) for inputs, targets in batches]
+            parts = [(_flatten(inputs), _check(targets)) for inputs, targets in batches]
             whole = (torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]))
             self.estimator.fit(*(part.numpy() for part in whole))
             done.add(self.measure(*whole), len(whole[1]))
@@ -143,7 +146,7 @@ class Estimator(Task):
             rows = _flatten(inputs)
             if hasattr(self.estimator, "n_features_in_"):  # it has learnt something
                 done.add(self.measure(rows, targets), len(targets))
-            self.estimator.partial_fit(rows.numpy(), targets.numpy(), **self.options)
+            self.estimator.partial_fit(rows.numpy(), _check(targets).numpy(), **self.options)
             done.num_batches += 1
             done.num_steps += 1
 
@@ -158,8 +161,8 @@ class Estimator(Task):
     def measure(self, rows: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Give the means over the rows (rows, features)."""
         predicted = torch.as_tensor(self.estimator.predict(rows.numpy()))
-        if targets.is_floating_point():
-            return {"loss": (predicted - targets).square().mean()}
+        if not hasattr(self.estimator, "classes_"):
+            return {"loss": (predicted.reshape(targets.shape) - targets).square().mean()}
         accuracy = (predicted == targets).double().mean()
         if not hasattr(self.estimator, "predict_proba"):
             return {"loss": 1 - accuracy, "accuracy": accuracy}
@@ -187,8 +190,16 @@ class Estimator(Task):
         self.estimator = skops.loads(data, trusted=types)
 
 
-def _flatten(inputs: Tensor) -> Tensor:
-    return inputs.flatten(1) if inputs.ndim > 1 else inputs[:, None]
+def _check(given: Any) -> Tensor:
+    if not isinstance(given, Tensor):
+        message = f"an estimator learns from tensors, and the data gives {type(given).__name__}"
+        raise UsageError("data-unsuited", message)
+    return given.cpu()
+
+
+def _flatten(inputs: Any) -> Tensor:
+    rows = _check(inputs)
+    return rows.flatten(1) if rows.ndim > 1 else rows[:, None]
 
 
 def _import_skops() -> Any:

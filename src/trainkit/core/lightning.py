@@ -5,7 +5,7 @@ The first needs no import of Lightning: what it is shows in the names of its cla
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from trainkit.core.config import TrainConfig
 from trainkit.core.data import Loaders
 from trainkit.core.registry import OPTIMIZERS
 from trainkit.core.schedules import scale_learning_rate
-from trainkit.core.task import Outputs, Step, Steps, bind_step
+from trainkit.core.task import Outputs, Step, Steps, bind_step, find_size
 from trainkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ UNSUPPORTED = (
     "on_test_model_train",
     "on_save_checkpoint",
     "on_load_checkpoint",
+    "teardown",
 )
 
 
@@ -62,7 +63,9 @@ def is_lightning(task: object) -> bool:
 
 
 def overrides(owner: object, name: str) -> bool:
-    """Say whether the user's classes have the method: those before Lightning's own."""
+    """Say whether the object or the user's classes have the method: those before Lightning's own."""
+    if name in vars(owner):
+        return True
     for each in type(owner).__mro__:
         if each.__name__ in {"LightningModule", "LightningDataModule"}:
             return False
@@ -98,12 +101,13 @@ class Attached:
     module: Any
     place: Place
     logged: dict[str, Any] = field(default_factory=dict)
+    latest: dict[str, Any] = field(default_factory=dict)  # of all that was logged
     _ended: tuple[Any, ...] | None = None  # the batch whose end is not told yet
 
     def __getattr__(self, name: str) -> Any:
         """Give what is known of the run."""
         if name == "callback_metrics":
-            return self.logged
+            return self.latest | self.logged
         if hasattr(self.place, name):
             return getattr(self.place, name)
         raise UnsupportedError(
@@ -114,11 +118,12 @@ class Attached:
 
     def log(self, name: str, value: Any, *_: Any, **__: Any) -> None:
         """Keep the value; a torchmetrics object is computed at the end of the evaluation."""
-        self.logged[name] = value
+        self.logged[name] = value.detach() if isinstance(value, Tensor) else value
 
     def log_dict(self, dictionary: Mapping[str, Any], *_: Any, **__: Any) -> None:
         """Keep each."""
-        self.logged.update(dictionary)
+        for name, value in dictionary.items():
+            self.log(name, value)
 
     def detach(self) -> None:
         """Leave the module as it was, for another trainer."""
@@ -139,8 +144,6 @@ class Attached:
 
     def train_on(self, step: Step) -> Step:
         """Give a training step with its hooks."""
-        if not any(overrides(self.module, f"on_train_batch_{end}") for end in ("start", "end")):
-            return step
 
         def hooked(batch: Any, batch_idx: int) -> Outputs:
             self.end_batch()
@@ -148,28 +151,36 @@ class Attached:
                 message = "on_train_batch_start gave -1 to skip the epoch; only Lightning's Trainer does that"
                 raise UnsupportedError("lightning-unsupported", message)
             outputs = step(batch, batch_idx)
-            told = {"loss": outputs} if isinstance(outputs, Tensor) else dict(outputs or {})
+            if outputs is None or (isinstance(outputs, Mapping) and "loss" not in outputs):
+                message = f"training_step of {type(self.module).__name__} gave no loss; only Lightning skips"
+                raise UnsupportedError("lightning-unsupported", message)
+            told = {"loss": outputs} if isinstance(outputs, Tensor) else dict(outputs)
             told = {name: each.detach() if isinstance(each, Tensor) else each for name, each in told.items()}
-            if "loss" in told:
-                told["loss"] = told["loss"] / self.place.accumulate_grad_batches  # as Lightning tells it
+            told["loss"] = told["loss"] / self.place.accumulate_grad_batches  # as Lightning tells it
             self._ended = (told, batch, batch_idx)
             return outputs
 
         return hooked
 
-    def evaluate_with(self, step: Step, monitor: str) -> Step:
+    def evaluate_with(self, step: Step, monitors: Sequence[str]) -> Step:
         """Give an evaluation step whose outputs hold all that it logs, and the loss."""
 
         def logged(batch: Any, batch_idx: int) -> Outputs:
             self._keep_computed()  # what training logged
             outputs = step(batch, batch_idx)
-            means = {"loss": outputs} if isinstance(outputs, Tensor) else dict(outputs or {})
+            given = {"loss": outputs} if isinstance(outputs, Tensor) else outputs
+            means = {  # what else a step returns is nobody's business, in Lightning either
+                name: each
+                for name, each in (given.items() if isinstance(given, Mapping) else ())
+                if find_size(each) == 1
+            }
             means |= self._keep_computed()
-            loss = means.get(monitor, means.get("loss"))
+            self.latest |= means
+            loss = next((means[name] for name in monitors if name in means), None)
             if loss is None:
                 raise UsageError(
                     "lightning-unsupported",
-                    f"{type(self.module).__name__} gives no loss in its evaluation and logs no '{monitor}' "
+                    f"{type(self.module).__name__} gives no loss in its evaluation, logs no '{monitors[0]}' "
                     f"(logged: {', '.join(means) or 'nothing'}); set trainer.monitor",
                 )
             return means | {"loss": loss}
@@ -180,6 +191,7 @@ class Attached:
         """Take out the plain values; what is computed over a whole evaluation stays."""
         plain = {name: value for name, value in self.logged.items() if not hasattr(value, "compute")}
         self.logged = {name: value for name, value in self.logged.items() if name not in plain}
+        self.latest |= plain
         return plain
 
     def collect(self) -> dict[str, float]:
@@ -213,19 +225,20 @@ def attach(module: Any, place: Place, *, monitor: str) -> Steps:
         if is_lightning(each):
             each._trainer = trainer
             vars(each).update(log=trainer.log, log_dict=trainer.log_dict)
-    evaluations = {
-        part: trainer.evaluate_with(bind_step(getattr(module, f"{name}_step")), monitor or f"{short}_loss")
-        if overrides(module, f"{name}_step") else None
-        for part, name, short in (("validation", "validation", "val"), ("test", "test", "test"))
-    }  # fmt: skip
+    evaluations = {}
+    for part, short in (("validation", "val"), ("test", "test")):
+        if overrides(module, f"{part}_step"):
+            monitors = [name for name in (monitor, f"{short}_loss", "loss") if name]
+            evaluations[part] = trainer.evaluate_with(bind_step(getattr(module, f"{part}_step")), monitors)
     return Steps(
         training=trainer.train_on(bind_step(module.training_step)),
-        validation=evaluations["validation"],
-        test=evaluations["test"],
+        validation=evaluations.get("validation"),
+        test=evaluations.get("test"),
         hook=trainer.hook,
         end_batch=trainer.end_batch,
         collect=trainer.collect,
         detach=trainer.detach,
+        logged=lambda: trainer.latest | trainer.logged,
     )
 
 
@@ -237,6 +250,12 @@ def open_loaders(data: Any) -> Loaders:
     Raises:
         UsageError: it gives several loaders for one part.
     """
+    hooks = ["on_before_batch_transfer", "on_after_batch_transfer", "transfer_batch_to_device", "teardown"]
+    if not isinstance(data, nn.Module):
+        hooks += ["state_dict", "load_state_dict"]
+    if wrong := [name for name in hooks if overrides(data, name)]:
+        message = f"{type(data).__name__} has {', '.join(wrong)}, which only Lightning's Trainer calls"
+        raise UnsupportedError("lightning-unsupported", f"{message}; train it with lightning.Trainer")
     data.prepare_data()
     data.setup("fit")
     train, validation = _open_loader(data, "train_dataloader"), _open_loader(data, "val_dataloader")

@@ -132,10 +132,10 @@ def run_training_epoch(
         optimizer.zero_grad(set_to_none=True)
         if not _accumulate(measure, group, done, scaler=scaler, epoch=epoch, ranks=ranks):
             continue
-        if before_step is not None:
-            before_step(done)
         if scaler is not None:
             scaler.unscale_(optimizer)  # type: ignore[arg-type]
+        if before_step is not None:
+            before_step(done)
         if clip_norm:
             clip(parameters, clip_norm)
         if scaler is None:
@@ -224,6 +224,11 @@ def _train_on(
         raise explain_misfit(error, batch) from error
     if means is None:
         return False
+    if "loss" not in means or means["loss"].numel() != 1:
+        raise UsageError(
+            "model-unsuited",
+            f"training_step gave {describe_batch(dict(means))}; it must give the mean loss []",
+        )
     mean = loss = means["loss"]
     if not divisor:
         loss = loss.nan_to_num(0.0, 0.0, 0.0) * 0.0
@@ -266,22 +271,27 @@ def run_validation_epoch(
     device: torch.device,
     precision: str = "fp32",
     step: Step | None = None,
+    monitor: str = "",
     ranks: Ranks | None = None,
 ) -> EpochResult:
-    """Measure without a gradient; `step` stands for `task.validation_step`.
+    """Measure without a gradient; `step` stands for `task.validation_step`, `monitor` for its "loss".
 
     The modes of all modules are as before afterwards.
     """
     measure = _build_measure(step or task.validation_step, device, precision)  # type: ignore[arg-type]
     count = getattr(task, "count_items", find_batch_size)
     done = EpochResult()
-    with _evaluating(task), torch.inference_mode():
+    with evaluating(task), torch.inference_mode():
         for number, batch in enumerate(batches):
             num_items = count(batch) if ranks is None or ranks.counts(number) else 0
             place = number if ranks is None else number * ranks.world.size + ranks.world.rank
             means = measure(batch, place) if num_items or ranks is not None else None
             if means is not None and num_items:
-                done.add(means, num_items)
+                loss = means.get(monitor, means.get("loss"))
+                if loss is None:
+                    message = f"validation_step gave {', '.join(means) or 'nothing'}"
+                    raise UsageError("model-unsuited", f"{message}, and no '{monitor or 'loss'}'")
+                done.add({**means, "loss": loss}, num_items)
             done.num_batches += 1
     return done
 
@@ -303,7 +313,7 @@ def _build_measure(step: Step, device: torch.device, precision: str) -> _Measure
 
 
 @contextmanager
-def _evaluating(task: nn.Module) -> Iterator[None]:
+def evaluating(task: nn.Module) -> Iterator[None]:
     """Put every module into evaluation mode, and each back into its own afterwards."""
     modes = [(module, module.training) for module in task.modules()]
     task.eval()

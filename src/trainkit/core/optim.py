@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from trainkit.core.config import AdamWConfig, MuonConfig, SGDConfig, ShampooConfig, SOAPConfig
 from trainkit.errors import UsageError
@@ -78,19 +80,37 @@ def read_configured(task: Any) -> tuple[Optimizer | Several, list[OwnSchedule]]:
     while isinstance(found, list | tuple) and len(found) == 1:
         found = found[0]
     schedules: Any = []
+    monitor = None
     if isinstance(found, Mapping):
-        found, schedules = found["optimizer"], found.get("lr_scheduler", [])
+        found, schedules, monitor = found["optimizer"], found.get("lr_scheduler", []), found.get("monitor")
     elif isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], list) and len(found[0]) == 1:
         found, schedules = found[0][0], found[1]
+    name = type(task).__name__
     if not isinstance(found, Optimizer):
-        message = f"configure_optimizers of {type(task).__name__} must give one optimizer, gave {found!r:.80}"
+        message = f"configure_optimizers of {name} must give one optimizer, gave {found!r:.80}"
         raise UsageError("model-unsuited", message)
-    names = {entry.name for entry in fields(OwnSchedule)}
-    return found, [
-        OwnSchedule(**{name: value for name, value in each.items() if name in names})
-        if isinstance(each, Mapping) else OwnSchedule(each)
-        for each in (schedules if isinstance(schedules, list | tuple) else [schedules])
-    ]  # fmt: skip
+    closure = inspect.signature(found.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        message = f"{type(found).__name__} of {name} steps with a closure; train it with lightning.Trainer"
+        raise UsageError("model-unsuited", message)
+    listed = schedules if isinstance(schedules, list | tuple) else [schedules]
+    return found, [_read_schedule(each, monitor, name) for each in listed]
+
+
+def _read_schedule(given: Any, monitor: str | None, owner: str) -> OwnSchedule:
+    """Give a scheduler as Lightning reads it: `monitor` means something for ReduceLROnPlateau alone."""
+    settings = dict(given) if isinstance(given, Mapping) else {"scheduler": given, "monitor": monitor}
+    on_plateau = isinstance(settings["scheduler"], ReduceLROnPlateau)
+    known = {entry.name for entry in fields(OwnSchedule)}
+    schedule = OwnSchedule(**{name: value for name, value in settings.items() if name in known})
+    if schedule.interval not in ("step", "epoch") or (on_plateau and schedule.interval != "epoch"):
+        message = f"{owner}: interval={schedule.interval!r} of a {type(schedule.scheduler).__name__}"
+        raise UsageError(
+            "model-unsuited", f"{message} has no meaning here; give step or epoch (a plateau: epoch)"
+        )
+    if on_plateau and schedule.monitor is None:
+        raise UsageError("model-unsuited", f"{owner}: ReduceLROnPlateau needs a monitor")
+    return schedule if on_plateau else replace(schedule, monitor=None)
 
 
 def build_adamw(config: AdamWConfig, model: nn.Module) -> AdamW:

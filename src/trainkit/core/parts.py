@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from trainkit.core.checkpoint import Progress, Stateful, read_weights
 from trainkit.core.config import ImportedModelConfig, TrainConfig
 from trainkit.core.data import EpochSampler, Loaders, count_batches
-from trainkit.core.imported import Estimator
+from trainkit.core.imported import Estimator, Supervised
 from trainkit.core.lightning import Place, attach, is_lightning, open_loaders, overrides
 from trainkit.core.loop import EpochResult
 from trainkit.core.optim import OwnSchedule, Several, read_configured
@@ -87,6 +87,7 @@ def build_run(config: TrainConfig, *, task: Any = None, data: Any = None, world:
     if task is None:
         task = build_task(config, data)
     loaders = data if isinstance(data, Loaders) else open_loaders(data)
+    device = torch.device("cpu") if isinstance(task, Estimator) else device
     task = _prepare(task, config).to(device)
     trainer = config.trainer
     if world.mesh is not None:
@@ -97,6 +98,11 @@ def build_run(config: TrainConfig, *, task: Any = None, data: Any = None, world:
     num_steps = (
         num_batches if num_batches == math.inf else math.ceil(num_batches / trainer.accumulate_grad_batches)
     )
+    if num_batches == math.inf and config.schedule.name != "constant":
+        message = f"schedule={config.schedule.name} needs the number of steps, and the loader has no length"
+        raise UsageError("data-unsuited", f"{message}; set trainer.limit_train_batches to a count")
+    if not num_batches and trainer.limit_train_batches:
+        raise UsageError("data-empty", "there is no batch to train on")
     max_epochs = 1 if isinstance(task, Estimator) and not task.online else trainer.max_epochs
     place = Place(
         max_epochs=max_epochs,
@@ -202,12 +208,17 @@ def build_task(config: TrainConfig, data: Any) -> Any:
 
 
 def _prepare(task: nn.Module, config: TrainConfig) -> nn.Module:
-    if is_lightning(task) and overrides(task, "setup"):
-        task.setup("fit")  # type: ignore[operator]
+    set_up(task)
     if config.init_from is not None:
         initialize(task, Path(config.init_from))
     freeze(task, config.freeze)
     return task
+
+
+def set_up(task: nn.Module) -> None:
+    """Let a LightningModule make what it makes late."""
+    if is_lightning(task) and overrides(task, "setup"):
+        task.setup("fit")  # type: ignore[operator]
 
 
 def list_steps_of(task: nn.Module, place: Place, config: TrainConfig) -> Steps:
@@ -231,6 +242,8 @@ def initialize(task: nn.Module, path: Path) -> None:
         UsageError: none of them fits, or one has another shape.
     """
     own, found = task.state_dict(), read_weights(path)
+    if isinstance(task, Supervised) and not any(name in own for name in found):  # the module's own names
+        found = {f"module.{name}": value for name, value in found.items()}
     common = [name for name in own if name in found]
     wrong = [
         f"{name} is {list(found[name].shape)} there and {list(own[name].shape)} here"
@@ -255,12 +268,13 @@ def freeze(task: nn.Module, patterns: list[str]) -> None:
     Raises:
         UsageError: a pattern matches none, or nothing is left to train.
     """
-    names = [name for name, _ in task.named_parameters()]
+    inner = task.module if isinstance(task, Supervised) else task
+    names = [name for name, _ in inner.named_parameters()]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             message = f"freeze: no parameter matches '{pattern}'{suggest(pattern, names)}"
             raise UsageError("weights-unsuited", message)
-    for name, parameter in task.named_parameters():
+    for name, parameter in inner.named_parameters():
         if any(fnmatchcase(name, pattern) for pattern in patterns):
             parameter.requires_grad_(False)
     if patterns and not any(parameter.requires_grad for parameter in task.parameters()):

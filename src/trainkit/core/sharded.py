@@ -23,6 +23,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor, zeros
 
 from trainkit.core.distributed import do_together, gather
+from trainkit.core.files import remove
 from trainkit.core.world import ALONE, World
 from trainkit.errors import TrainkitError, UsageError
 
@@ -224,7 +225,7 @@ def _as_not_written(path: Path) -> Iterator[None]:
 
 
 def _make_empty(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     folder.mkdir(parents=True)
 
 

@@ -25,6 +25,7 @@ class Steps:
     end_batch: Callable[[], None] = lambda: None
     collect: Callable[[], dict[str, float]] = dict
     detach: Callable[[], None] = lambda: None
+    logged: Callable[[], Mapping[str, Any]] = dict
 
 
 class Task(nn.Module):
@@ -66,6 +67,11 @@ def find_batch_size(batch: Any) -> int:
         return len(batch) if batch.ndim else 1
     parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, Sequence) else ()
     return next((find_batch_size(part) for part in parts if not isinstance(part, str)), 1)
+
+
+def find_size(value: Any) -> int:
+    """Give the number of elements of a tensor, 1 for a number, 0 for all else."""
+    return value.numel() if isinstance(value, Tensor) else int(isinstance(value, int | float))
 
 
 def describe_batch(batch: Any) -> str:

@@ -22,9 +22,11 @@ def start_metrics(path: Path, *, num_epochs: int) -> None:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file)
             kept = [row for row in rows if row["part"] != "test" and int(row["epoch"]) < num_epochs]
+    for row in kept:
+        row.setdefault("items", row.get("tokens", ""))  # as it was called once
     temporary = path.with_name(path.name + ".tmp")  # a crash in the middle keeps the rows
     with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(kept)
     temporary.replace(path)

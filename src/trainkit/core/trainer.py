@@ -26,9 +26,11 @@ from trainkit.core.checkpoint import (
 )
 from trainkit.core.config import ImportedDataConfig, ImportedModelConfig, TrainConfig, validate
 from trainkit.core.data import count_batches
+from trainkit.core.files import remove
 from trainkit.core.imported import Estimator
 from trainkit.core.lean import skip_dynamo
-from trainkit.core.loop import EpochResult, run_training_epoch, run_validation_epoch
+from trainkit.core.loop import EpochResult, run_training_epoch
+from trainkit.core.measuring import measure
 from trainkit.core.parts import Run, build_run, choose_device, open_epoch
 from trainkit.core.rng import capture_rng, seed_everything
 from trainkit.core.schedules import scale_learning_rate
@@ -115,11 +117,12 @@ def _start(config: TrainConfig, world: World, **given: Any) -> Run:
     run.config = config
     together.split_generators(world)
     if state is not None:
+        _check_options(run, state, str(found))
         _restore(run, state)
         _check_resume(run, str(found))
     if config.trainer.compile:
         run.steps = replace(run.steps, training=torch.compile(run.steps.training))
-    _prepare_folder(run)
+    _prepare_folder(run, is_new=found is None or found.resolve().parent != run.folder.resolve())
     return run
 
 
@@ -130,6 +133,8 @@ def _restore(run: Run, state: dict[str, Any]) -> None:
         state, model=run.task, optimizer=run.optimizer, extra=run.extra(), generators=run.generators()
     )
     run.epoch_rng = state["rng"].get("epoch", {})
+    run.place.current_epoch = run.progress.num_epochs
+    run.place.global_step = run.progress.num_steps + run.progress.epoch.get("num_steps", 0)
     together.split_generators(run.world, saved_by=saved_by)
 
 
@@ -151,12 +156,36 @@ def _check_resume(run: Run, path: str) -> None:
         )
     same_folder = Path(path).resolve().parent == run.folder.resolve()
     if not (same_folder and (run.folder / BEST).exists()):
-        run.progress.best_loss = math.nan
+        run.progress.best_loss, run.progress.epochs_without_gain = math.nan, 0
 
 
-def _prepare_folder(run: Run) -> None:
+def _check_options(run: Run, state: dict[str, Any], path: str) -> None:
+    """Refuse options that are free to change but for what the checkpoint has done with them."""
+    trainer, there = run.config.trainer, state["config"]["trainer"]
+    wrong = []
+    if ("average" in state["extra"]) != (run.average is not None):
+        wrong.append(f"trainer.ema_decay is {there.get('ema_decay', 0.0)!r} there")
+    if run.config.schedule.name != "constant":
+        wrong += [
+            f"trainer.{name} is {there[name]!r} there, and with it the schedule={run.config.schedule.name}"
+            for name in ("accumulate_grad_batches", "limit_train_batches")
+            if there[name] != getattr(trainer, name)
+        ]
+    done = state["progress"].get("epoch", {}).get("num_batches", 0)
+    if done > run.place.num_training_batches * run.world.size:
+        wrong.append(f"{done} batches of an epoch are done, and there are {run.place.num_training_batches}")
+    if wrong:
+        message = f"'{path}' does not go with these options: {'; '.join(wrong)}; give the same, or train anew"
+        raise UsageError("checkpoint-mismatch", message)
+
+
+def _prepare_folder(run: Run, *, is_new: bool) -> None:
+    """Write the configuration; the checkpoints of another run go, or they would be resumed one day."""
     if run.world.rank:
         return
+    if is_new:
+        for name in (LAST, PREVIOUS, BEST, f"previous-{BEST}"):
+            remove(run.folder / name)
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -181,7 +210,9 @@ def _run_epoch(run: Run, epoch: int) -> None:
 
     def finish_step(done: EpochResult) -> None:
         place.global_step = progress.num_steps + done.num_steps
-        step_schedules(run, "step", place.global_step)
+        step_schedules(run, "step", done.num_batches)  # as Lightning counts
+        if done.num_batches >= total:
+            step_schedules(run, "epoch", epoch + 1)
         if run.average is not None:
             run.average.update_parameters(run.task)
         run.steps.end_batch()
@@ -217,7 +248,7 @@ def _run_epoch(run: Run, epoch: int) -> None:
         run.train = together.sum_result(run.train, run.world)
     run.validation = _evaluate(run, "validation")
     run.steps.hook("on_train_epoch_end")
-    step_schedules(run, "epoch", epoch + 1)
+    step_schedules(run, "epoch", epoch + 1, on_plateau=True)
     progress.num_epochs, progress.epoch, run.epoch_rng = epoch + 1, {}, {}
     progress.num_steps += run.train.num_steps
     _log(run, "train", run.train)
@@ -234,15 +265,24 @@ def set_learning_rates(run: Run, step: int) -> None:
             group["lr"] = learning_rate * factor
 
 
-def step_schedules(run: Run, interval: str, count: int) -> None:
-    """Step the schedulers that a model brought, those of this interval whose turn it is."""
+def step_schedules(run: Run, interval: str, count: int, *, on_plateau: bool = False) -> None:
+    """Step the schedulers that a model brought, those of this interval whose turn it is.
+
+    Raises:
+        UsageError: a scheduler watches what nobody measures.
+    """
     for each in run.schedules:
-        if each.interval == interval and count % each.frequency == 0:
-            if each.monitor is None:
-                each.scheduler.step()
-            else:
-                values = run.validation.metrics | {"loss": run.validation.mean_loss}
-                each.scheduler.step(values.get(each.monitor, run.validation.mean_loss))
+        if each.interval != interval or count % each.frequency or on_plateau != (each.monitor is not None):
+            continue
+        if each.monitor is None:
+            each.scheduler.step()
+            continue
+        values = {"val_loss": run.validation.mean_loss, **run.steps.logged(), **run.validation.metrics}
+        if each.monitor not in values or not run.validation.num_items:
+            known = ", ".join(values)
+            message = f"a scheduler watches '{each.monitor}', and there is only: {known}"
+            raise UsageError("model-unsuited", message)
+        each.scheduler.step(float(values[each.monitor]))
 
 
 @contextmanager
@@ -289,24 +329,18 @@ def _evaluate(run: Run, part: str) -> EpochResult:
     total = _count_evaluated(run, part)
     if not total:
         return EpochResult()
-    loader, step = getattr(run.loaders, part), getattr(run.evaluation, part)
-    for when in (f"on_{part}_start", f"on_{part}_epoch_start"):
-        run.steps.hook(when)
-    batches = islice(loader, int(total) if total < math.inf else None)
-    result = run_validation_epoch(
+    loader = getattr(run.loaders, part)
+    taken = islice(loader, int(total) if total < math.inf else None)
+    return measure(
         run.evaluated,
-        track_progress(batches, description=part, total=total),
+        run.evaluation,
+        part,
+        track_progress(taken, description=part, total=total),
         device=run.device,
         precision=run.config.trainer.precision,
-        step=step,
+        monitor=run.config.trainer.monitor,
         ranks=together.list_ranks(run.world, run.trained, loader),
     )
-    result = together.sum_result(result, run.world)
-    for when in (f"on_{part}_epoch_end", f"on_{part}_end"):
-        run.steps.hook(when)
-    for name, value in run.evaluation.collect().items():
-        result.metric_sums[name] = value * result.num_items
-    return result
 
 
 def _log(run: Run, part: str, result: EpochResult) -> None:
@@ -327,7 +361,8 @@ def _save(run: Run) -> None:
     Without a validation loss to compare, the latest weights are the best.
     """
     loss = run.validation.mean_loss
-    improved = math.isnan(run.progress.best_loss) or loss < run.progress.best_loss
+    unmeasured = math.isnan(loss) and not _count_evaluated(run, "validation")
+    improved = unmeasured or math.isnan(run.progress.best_loss) or loss < run.progress.best_loss
     run.progress.epochs_without_gain = 0 if improved else run.progress.epochs_without_gain + 1
     if improved:
         run.progress.best_loss = loss

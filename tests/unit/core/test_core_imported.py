@@ -333,6 +333,64 @@ def test_a_regressor_has_the_mean_squared_error(tmp_path):
     assert result.test.mean_loss == pytest.approx((2 * inputs).square().mean().item(), rel=1e-6)
 
 
+def make_columns():
+    inputs = torch.linspace(-1, 1, 40)[:, None]
+    return (TensorDataset(inputs, 2 * inputs),) * 3
+
+
+def make_counts():
+    inputs = torch.arange(40, dtype=torch.float32)[:, None]
+    return (TensorDataset(inputs, torch.arange(40)),) * 3
+
+
+def make_words():
+    return ([(torch.ones(2, 3), ["a", "b"])],) * 3
+
+
+def make_streams():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter([Augmented()[index] for index in range(10)])
+
+    return Stream(), Stream(), Stream()
+
+
+@pytest.mark.parametrize("data", ["project.make_columns", "project.make_counts"])
+def test_targets_in_a_column_or_whole_numbers_are_no_other_problem(tmp_path, data):
+    """A line is fitted exactly: nothing is broadcast, and a count is no class."""
+    pytest.importorskip("skops")
+    config = configure_estimator(
+        tmp_path, "sklearn.linear_model.LinearRegression", data=ImportedDataConfig(target=data, batch_size=16)
+    )
+    result = train(config)
+
+    assert result.test.mean_loss == pytest.approx(0.0, abs=1e-6)
+    assert result.test.metrics == {}
+
+
+def test_words_are_no_targets(tmp_path):
+    """An estimator learns from tensors here."""
+    data = ImportedDataConfig(target="project.make_words")
+    with pytest.raises(UsageError, match="learns from tensors, and the data gives list"):
+        train(configure_estimator(tmp_path, "project.Mean", data=data))
+
+
+def test_streams_are_batched(tmp_path):
+    """Iterable data sets have the batch size of the configuration."""
+    result = train(configure(tmp_path, data="project.make_streams", max_epochs=1))
+
+    assert (result.num_steps, result.train.num_items) == (3, 10)
+
+
+def test_keys_of_a_mapping_keep_their_type():
+    """Below kwargs nothing is made a string."""
+    config = compose(
+        ["model=import", "model.target=a.B", "data.target=c.d", "model.kwargs.weight={0: 1.0, 1: 5.0}"]
+    )
+
+    assert config.model.kwargs == {"weight": {0: 1.0, 1: 5.0}}
+
+
 @pytest.mark.parametrize(
     ("target", "online", "message"),
     [

@@ -294,6 +294,112 @@ def test_a_module_is_left_for_another_trainer(tmp_path):
     assert "val_loss" in trainer.callback_metrics
 
 
+class Scheduled(Classifier):
+    """With whatever configure_optimizers is asked to give."""
+
+    def __init__(self, configured):
+        super().__init__()
+        self.configured, self.rates = configured, []
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        self.rates.append(self.optimizer.param_groups[0]["lr"])
+
+    def on_validation_epoch_end(self):
+        self(torch.randn(4, 6))  # in evaluation mode it moves no buffer
+
+    def configure_optimizers(self):
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.1)
+        return self.configured(self.optimizer)
+
+
+def on_plateau(optimizer):
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, factor=0.5, mode="max")
+
+
+def by_step(optimizer):
+    return torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.9)
+
+
+@pytest.mark.parametrize(
+    "configured",
+    [
+        lambda o: {"optimizer": o, "lr_scheduler": {"scheduler": by_step(o), "monitor": "val_loss"}},
+        lambda o: [
+            {"optimizer": o, "lr_scheduler": {"scheduler": by_step(o), "interval": "step", "frequency": 3}}
+        ],
+        lambda o: {"optimizer": o, "lr_scheduler": on_plateau(o), "monitor": "val_loss"},
+        lambda o: {"optimizer": o, "lr_scheduler": {"scheduler": on_plateau(o), "monitor": "train_loss"}},
+        lambda o: ([o], [by_step(o)]),
+    ],
+)
+def test_schedulers_step_when_lightning_steps_them(tmp_path, configured):
+    """Whatever the form in which they are given: the same rates after each batch, the same weights."""
+    ends = []
+    for ours in (True, False):
+        torch.manual_seed(3)
+        random.seed(3)
+        module = Scheduled(configured)
+        if ours:
+            fit(module, NoisyData(), configure(tmp_path, clip_norm=0.0))
+        else:
+            train_with_lightning(module, NoisyData())
+        ends.append(module)
+
+    assert ends[0].rates == ends[1].rates
+    assert same(ends[0].state_dict(), ends[1].state_dict())
+
+
+@pytest.mark.parametrize(
+    ("configured", "message"),
+    [
+        (lambda o: {"optimizer": o, "lr_scheduler": on_plateau(o)}, "ReduceLROnPlateau needs a monitor"),
+        (lambda o: {"optimizer": o, "lr_scheduler": {"scheduler": by_step(o), "interval": "batch"}}, "interval='batch'"),
+        (lambda o: {"optimizer": o, "lr_scheduler": on_plateau(o), "monitor": "val_los"}, "watches 'val_los'"),
+        (lambda o: torch.optim.LBFGS(o.param_groups[0]["params"]), "LBFGS of Scheduled steps with a closure"),
+    ],
+)  # fmt: skip
+def test_schedulers_that_mean_nothing_are_refused(tmp_path, configured, message):
+    """Rather than stepped otherwise."""
+    with pytest.raises(UsageError, match=message):
+        fit(Scheduled(configured), NoisyData(), configure(tmp_path))
+
+
+def test_a_module_that_reads_its_step_resumes_bitwise(tmp_path):
+    """global_step and current_epoch are those of the run, before the first step of a resume, too."""
+
+    class Annealed(Classifier):
+        def training_step(self, batch):
+            self.called.append((self.global_step, self.current_epoch))
+            return super().training_step(batch) * (1 + self.global_step)
+
+    config = configure(tmp_path)
+    config.resume = "auto"
+    config.trainer.max_epochs = 1
+    torch.manual_seed(0)
+    fit(Annealed("epoch"), NoisyData(), config)
+    config.trainer.max_epochs = 2
+    module = Annealed("epoch")
+    fit(module, NoisyData(), config)
+
+    assert module.called[0] == (11, 1)
+
+
+def test_data_sets_given_to_a_data_module_are_trained_on(tmp_path):
+    """`from_datasets` puts its loaders on the object; hooks of a data module are refused."""
+    data = L.LightningDataModule.from_datasets(Noisy(44), val_dataset=Noisy(12), batch_size=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it pins memory, and there is no accelerator
+        assert fit(Classifier(), data, configure(tmp_path)).num_steps == 22
+
+    class Moving(NoisyData):
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            return batch
+
+    with pytest.raises(UsageError, match="Moving has on_after_batch_transfer"):
+        fit(Classifier(), Moving(), configure(tmp_path))
+
+
 class Manual(Classifier):
     def __init__(self):
         super().__init__()
@@ -327,7 +433,7 @@ class Several(Classifier):
         (Manual, "Manual has automatic_optimization = False, which only"),
         (Overriding, "Overriding has optimizer_step, which only Lightning's Trainer calls"),
         (Curious, "Curious asks for trainer.strategy, which only"),
-        (Silent, r"Silent gives no loss in its evaluation and logs no 'val_loss' \(logged: val_acc\); set"),
+        (Silent, r"Silent gives no loss in its evaluation, logs no 'val_loss' \(logged: val_acc\); set"),
         (Several, "configure_optimizers of Several must give one optimizer"),
     ],
 )

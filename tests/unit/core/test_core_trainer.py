@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from trainkit.core import trainer
+from trainkit.core import measuring, trainer
 from trainkit.core.config import CsvConfig, LoggerConfig, TrainConfig
 from trainkit.core.loop import EpochResult, run_validation_epoch
 from trainkit.core.parts import choose_device
@@ -193,7 +193,7 @@ def script_validation(monkeypatch, losses):
         real = run_validation_epoch(*arguments, **options)
         return EpochResult(next(results) * real.num_items, real.num_items)
 
-    monkeypatch.setattr(trainer, "run_validation_epoch", evaluate)
+    monkeypatch.setattr(measuring, "run_validation_epoch", evaluate)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_test_uses_the_best_weights(tiny_config, monkeypatch):
         tested.append(freeze(model.state_dict()))
         return EpochResult(float(len(tested)), 1)
 
-    monkeypatch.setattr(trainer, "run_validation_epoch", evaluate)
+    monkeypatch.setattr(measuring, "run_validation_epoch", evaluate)
     result = train(tiny_config(max_epochs=3))
 
     assert tested[3] == tested[0] == read_state(result.best_checkpoint)["model"]
