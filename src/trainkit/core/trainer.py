@@ -183,11 +183,10 @@ def _prepare_folder(run: Run, *, is_new: bool) -> None:
     """Write the configuration; the checkpoints of another run go, or they would be resumed one day."""
     if run.world.rank:
         return
-    if is_new:
-        for name in (LAST, PREVIOUS, BEST, f"previous-{BEST}"):
-            remove(run.folder / name)
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
+        for name in (LAST, PREVIOUS, BEST, f"previous-{BEST}") if is_new else ():
+            remove(run.folder / name)
     except OSError as error:
         message = f"output_dir/exp_name={run.folder}: {error.strerror}; give another output_dir"
         raise UsageError("output-not-writable", message) from error
