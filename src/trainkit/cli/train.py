@@ -38,11 +38,11 @@ def run(argv: list[str]) -> int:
 
     result = train(config)
     if not result.rank:
-        print(summarize(result, of_language=config.data.name == "text"))
+        print(summarize(result))
     return 0
 
 
-def summarize(result: TrainResult, *, of_language: bool) -> str:
+def summarize(result: TrainResult) -> str:
     """Give the last epoch's losses, the test loss of the best weights, and where these are."""
     counts = {"epoch": result.num_epochs, "step": result.num_steps}
     lines = ["trained " + ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())]
@@ -50,9 +50,8 @@ def summarize(result: TrainResult, *, of_language: bool) -> str:
         measured = getattr(result, part)
         if not measured.num_items:
             continue
-        others = {"perplexity": measured.perplexity} if of_language else {}
         shown = {"loss": f"{measured.mean_loss:.6f}"}
-        shown |= {name: f"{value:.6g}" for name, value in (others | measured.metrics).items()}
+        shown |= {name: f"{value:.6g}" for name, value in measured.metrics.items()}
         lines.append(f"{part:<11} " + "  ".join(f"{name} {value}" for name, value in shown.items()))
     return "\n".join([*lines, f"best weights: {result.best_checkpoint}"])
 

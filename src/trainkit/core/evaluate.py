@@ -16,7 +16,6 @@ from trainkit.core.data import Loaders, count_batches
 from trainkit.core.lightning import Place, open_loaders
 from trainkit.core.loop import EpochResult
 from trainkit.core.measuring import measure
-from trainkit.core.models import LanguageModel
 from trainkit.core.parts import build_task, choose_device, list_steps_of, set_up
 from trainkit.core.registry import DATASETS, import_object
 from trainkit.core.rng import seed_everything
@@ -30,8 +29,12 @@ class Measured:
     """What a model reached; `score` is the task's metric, or its accuracy, nan without either."""
 
     result: EpochResult
-    perplexity: float  # nan where it means nothing
     score: float
+
+    @property
+    def perplexity(self) -> float:
+        """Of a language model; nan of another."""
+        return self.result.metrics.get("perplexity", math.nan)
 
 
 def evaluate(
@@ -76,7 +79,7 @@ def evaluate(
     score = result.metrics.get("accuracy", math.nan)
     if metric is not None:
         score = _score(task, loader, import_object(metric, key="metric"), device)
-    return Measured(result, result.perplexity if isinstance(task, LanguageModel) else math.nan, score)
+    return Measured(result, score)
 
 
 def _score(task: Any, loader: Any, metric: Any, device: torch.device) -> float:

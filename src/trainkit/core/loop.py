@@ -16,13 +16,12 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from trainkit.core.optim import Several
-from trainkit.core.task import Step, describe_batch, find_batch_size, move_batch
+from trainkit.core.task import Outputs, Step, describe_batch, find_batch_size, move_batch
 from trainkit.core.world import World
 from trainkit.errors import TrainkitError, UsageError
 
-MOST_PERPLEXITY = 1e6
 _Part = tuple[Any, int, float]
-_Measure = Callable[[Any, int], Mapping[str, Tensor] | None]
+
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -59,6 +58,7 @@ class EpochResult:
     num_steps: int = 0
     num_batches: int = 0  # taken from the loader
     metric_sums: dict[str, float] = field(default_factory=dict)
+    derived: dict[str, float] = field(default_factory=dict)  # what follows from the mean loss
 
     def add(self, means: Mapping[str, Tensor], num_items: int) -> None:
         """Count a batch of which these are the means."""
@@ -75,19 +75,15 @@ class EpochResult:
         return self.loss_sum / self.num_items if self.num_items else math.nan
 
     @property
-    def perplexity(self) -> float:
-        """The exponential of the mean loss, at most 1e6; nan without items."""
-        return perplexity(self.mean_loss)
-
-    @property
     def metrics(self) -> dict[str, float]:
-        """What else the task measures, as means over the items."""
-        return {name: total / self.num_items for name, total in self.metric_sums.items() if self.num_items}
+        """What else the task measures: what follows from the loss, and means over the items."""
+        means = {name: total / self.num_items for name, total in self.metric_sums.items() if self.num_items}
+        return self.derived | means
 
-
-def perplexity(mean_loss: float) -> float:
-    """Give exp(mean_loss), at most 1e6 so that one untrained part does not swamp a table; nan for nan."""
-    return MOST_PERPLEXITY if mean_loss > math.log(MOST_PERPLEXITY) else math.exp(mean_loss)
+    def derive(self, task: Any) -> None:
+        """Add what the task says of the mean loss, where it is one that does."""
+        if self.num_items and hasattr(task, "derive_metrics"):
+            self.derived = task.derive_metrics(self.mean_loss)
 
 
 def run_training_epoch(
@@ -190,7 +186,7 @@ def _group(
 
 
 def _accumulate(
-    measure: _Measure,
+    measure: Step,
     group: Iterable[_Part],
     done: EpochResult,
     *,
@@ -211,25 +207,24 @@ def _accumulate(
     return trained
 
 
-def _train_on(
-    measure: _Measure, part: _Part, done: EpochResult, scaler: GradScaler | None, epoch: int
-) -> bool:
+def _train_on(measure: Step, part: _Part, done: EpochResult, scaler: GradScaler | None, epoch: int) -> bool:
     """Add the gradients of a batch's loss divided by its divisor; say whether it had a loss."""
     batch, num_items, divisor = part
     try:
-        means = measure(batch, done.num_batches)
+        outputs = measure(batch, done.num_batches)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         if done.num_batches or isinstance(error, torch.OutOfMemoryError):
             raise
         raise explain_misfit(error, batch) from error
-    if means is None:
+    if outputs is None:
         return False
-    if "loss" not in means or means["loss"].numel() != 1:
+    mean = outputs if isinstance(outputs, Tensor) else outputs.get("loss")
+    if not isinstance(mean, Tensor) or mean.numel() != 1:
         raise UsageError(
             "model-unsuited",
-            f"training_step gave {describe_batch(dict(means))}; it must give the mean loss []",
+            f"training_step gave {describe_batch(outputs)}; it must give the mean loss []",
         )
-    mean = loss = means["loss"]
+    loss = mean
     if not divisor:
         loss = loss.nan_to_num(0.0, 0.0, 0.0) * 0.0
     elif divisor != 1:
@@ -285,8 +280,9 @@ def run_validation_epoch(
         for number, batch in enumerate(batches):
             num_items = count(batch) if ranks is None or ranks.counts(number) else 0
             place = number if ranks is None else number * ranks.world.size + ranks.world.rank
-            means = measure(batch, place) if num_items or ranks is not None else None
-            if means is not None and num_items:
+            outputs = measure(batch, place) if num_items or ranks is not None else None
+            if outputs is not None and num_items:
+                means = {"loss": outputs} if isinstance(outputs, Tensor) else outputs
                 loss = means.get(monitor, means.get("loss"))
                 if loss is None:
                     message = f"validation_step gave {', '.join(means) or 'nothing'}"
@@ -296,18 +292,16 @@ def run_validation_epoch(
     return done
 
 
-def _build_measure(step: Step, device: torch.device, precision: str) -> _Measure:
-    """Give the step on the device, in the precision, its outputs always a mapping."""
+def _build_measure(step: Step, device: torch.device, precision: str) -> Step:
+    """Give the step on the device, in the precision; a CPU has what the loader gives."""
     half = _HALF.get(precision)
+    if half is None:
+        on_cpu = device.type == "cpu"
+        return step if on_cpu else lambda batch, batch_idx: step(move_batch(batch, device), batch_idx)
 
-    def measure(batch: Any, batch_idx: int) -> Mapping[str, Tensor] | None:
-        batch = move_batch(batch, device)
-        if half is None:
-            outputs = step(batch, batch_idx)
-        else:
-            with torch.autocast(device.type, dtype=half):
-                outputs = step(batch, batch_idx)
-        return {"loss": outputs} if isinstance(outputs, Tensor) else outputs
+    def measure(batch: Any, batch_idx: int) -> Outputs:
+        with torch.autocast(device.type, dtype=half):
+            return step(move_batch(batch, device), batch_idx)
 
     return measure
 

@@ -38,4 +38,5 @@ def measure(
             steps.hook(when)
     for name, value in steps.collect().items():
         result.metric_sums[name] = value * result.num_items
+    result.derive(task)
     return result

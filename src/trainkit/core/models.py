@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,6 +26,10 @@ class LanguageModel(Task):
     def count_items(self, batch: Batch) -> int:
         """Give the number of tokens to predict."""
         return int((batch.targets != IGNORE_INDEX).sum())
+
+    def derive_metrics(self, mean_loss: float) -> dict[str, float]:
+        """Give exp(mean_loss), at most 1e6 so that one untrained part does not swamp a table."""
+        return {"perplexity": min(math.exp(min(mean_loss, 100.0)), 1e6)}
 
 
 class Transformer(LanguageModel):

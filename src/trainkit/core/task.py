@@ -46,6 +46,10 @@ class Task(nn.Module):
         """Give the number of items (tokens, images, …) that the batch's loss is the mean of; 0 is allowed."""
         return find_batch_size(batch)
 
+    def derive_metrics(self, mean_loss: float) -> dict[str, float]:
+        """Give what follows from an epoch's mean loss, such as a perplexity."""
+        return {}
+
 
 def list_steps(task: Any) -> Steps:
     """Give the steps of a Task, or of a module in its shape."""
@@ -88,7 +92,7 @@ def describe_batch(batch: Any) -> str:
 def move_batch(batch: Any, device: torch.device) -> Any:
     """Give the batch with every tensor on the device; tuples, lists and mappings keep their types."""
     if isinstance(batch, Tensor):
-        return batch.to(device)
+        return batch if batch.device == device else batch.to(device)
     if type(batch) in (tuple, list):
         return type(batch)([move_batch(part, device) for part in batch])
     if hasattr(batch, "to"):

@@ -12,7 +12,7 @@ from typing import TypeVar
 from trainkit.core.loop import EpochResult
 
 T = TypeVar("T")
-COLUMNS = ("epoch", "step", "part", "items", "loss", "perplexity", "metrics")
+COLUMNS = ("epoch", "step", "part", "items", "loss", "metrics")
 
 
 def start_metrics(path: Path, *, num_epochs: int) -> None:
@@ -36,7 +36,7 @@ def append_metrics(path: Path, *, epoch: int, step: int, part: str, result: Epoc
     """Add one row; numbers as `repr` writes them, what else the task measures as JSON."""
     with path.open("a", newline="", encoding="utf-8") as file:
         loss, metrics = repr(result.mean_loss), json.dumps(result.metrics)
-        row = (epoch, step, part, result.num_items, loss, repr(result.perplexity), metrics)
+        row = (epoch, step, part, result.num_items, loss, metrics)
         csv.writer(file).writerow(row)
 
 

@@ -245,6 +245,7 @@ def _run_epoch(run: Run, epoch: int) -> None:
             ranks=together.list_ranks(run.world, run.trained, run.loaders.train),
         )
         run.train = together.sum_result(run.train, run.world)
+        run.train.derive(run.task)
     run.validation = _evaluate(run, "validation")
     run.steps.hook("on_train_epoch_end")
     step_schedules(run, "epoch", epoch + 1, on_plateau=True)

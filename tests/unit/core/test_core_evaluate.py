@@ -138,7 +138,7 @@ def test_a_checkpoint_is_measured_as_its_run_was(tiny_config, base, text_file, c
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
 
     assert measured.result == base.test
-    assert measured.perplexity == base.test.perplexity
+    assert measured.perplexity == base.test.metrics["perplexity"]
     assert math.isnan(measured.score)
     assert status == 0
     assert [row[0] for row in rows] == ["task", path, "other", "seen", "mean"]
@@ -202,7 +202,7 @@ def test_the_help_is_an_example(capsys):
 
 def test_a_mean_over_what_is_not_everywhere_is_none():
     """A score that one task lacks has no mean."""
-    one = Measured(EpochResult(2.0, 1), math.nan, 0.5)
-    other = Measured(EpochResult(2.0, 1), 3.0, math.nan)
+    one = Measured(EpochResult(2.0, 1), 0.5)
+    other = Measured(EpochResult(2.0, 1, derived={"perplexity": 3.0}), math.nan)
 
     assert format_table({"a": one, "b": other}).splitlines()[-1].split() == ["mean", "-", "-"]

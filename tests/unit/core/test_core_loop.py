@@ -13,12 +13,12 @@ from trainkit.core.data import IGNORE_INDEX, Batch
 from trainkit.core.loop import (
     EpochResult,
     NonFiniteLossError,
-    perplexity,
     run_training_epoch,
     run_validation_epoch,
 )
 from trainkit.core.models import Transformer
 from trainkit.core.optim import build_adamw
+from trainkit.core.task import Task
 
 CPU = torch.device("cpu")
 
@@ -136,7 +136,6 @@ def test_no_tokens_no_step(num_batches):
 
     assert (result.num_items, result.num_steps) == (0, 0)
     assert math.isnan(result.mean_loss)
-    assert math.isnan(result.perplexity)
     assert largest_difference(trained, model) == 0.0
     assert math.isnan(run_validation_epoch(model, batches, device=CPU).mean_loss)
 
@@ -217,13 +216,12 @@ def test_non_finite_loss_stops_before_the_step():
     ("loss", "expected"), [(0.0, 1.0), (1.0, math.e), (13.0, math.exp(13.0)), (1e4, 1e6), (math.inf, 1e6)]
 )
 def test_perplexity(loss, expected):
-    """Perplexity is exp of the loss, and at most a million."""
-    assert perplexity(loss) == expected
+    """A language model's perplexity is exp of the loss, at most a million; another task has none."""
+    result = EpochResult(loss_sum=loss, num_items=1)
+    result.derive(make_model())
 
-
-def test_perplexity_of_nan_is_nan():
-    """No tokens, no perplexity."""
-    assert math.isnan(perplexity(math.nan))
+    assert result.metrics == {"perplexity": expected}
+    assert Task().derive_metrics(loss) == {}
 
 
 def test_learning_happens():

@@ -68,7 +68,7 @@ def test_train_writes_its_files(tiny_config, tmp_path, model, precision):
     ]
     assert float(rows[2]["loss"]) < float(rows[0]["loss"])
     assert float(rows[2]["loss"]) == result.train.mean_loss
-    assert float(rows[4]["perplexity"]) == result.test.perplexity
+    assert json.loads(rows[4]["metrics"]) == {"perplexity": math.exp(result.test.mean_loss)}
     assert (result.num_epochs, result.num_steps) == (2, int(rows[-1]["step"]))
 
 
