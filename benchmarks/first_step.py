@@ -2,7 +2,8 @@
 
 Each program reads its arguments and a text, makes one AdamW step of a small transformer, writes a row of a
 csv file and a checkpoint, and ends. Fresh processes take turns in random order, one thread each; a round
-gives ratios to the hand-written program. Printed: median, range. Run: python benchmarks/first_step.py
+gives ratios to the hand-written program, which like ours reads typed options in Hydra's grammar; another one
+and the peers read theirs with argparse. Printed: median, range. Run: python benchmarks/first_step.py
 """
 
 from __future__ import annotations
@@ -188,7 +189,7 @@ TRAINKIT = [
 def list_commands(source: Path) -> dict[str, list[str]]:
     """Give the arguments of each program; FOLDER stands for a folder of its own."""
     commands = {"import torch": ["-c", "import torch"]}
-    programs = {"hand-written": HAND}
+    programs = {"hand, argparse": HAND}
     for name, (module, program) in PEERS.items():
         if find_spec(module):
             programs[name] = program
@@ -196,7 +197,7 @@ def list_commands(source: Path) -> dict[str, list[str]]:
             print(f"{name} is not installed: left out")
     for name, program in programs.items():
         commands[name] = ["-c", HEAD + program, "--source", str(source), "--folder", "FOLDER"]
-    commands["hand, Hydra"] = ["-c", HYDRA + HAND, "--source", str(source), "--folder", "FOLDER"]
+    commands["hand-written"] = ["-c", HYDRA + HAND, "--source", str(source), "--folder", "FOLDER"]
     train = ["train", *TRAINKIT, f"data.source={source}", "output_dir=FOLDER"]
     commands["trainkit"] = ["-m", "trainkit", *train]
     commands["trainkit lean"] = ["-m", "trainkit", *train, "trainer.lean=true"]
@@ -207,6 +208,7 @@ def run_once(command: list[str], folder: str) -> tuple[float, float]:
     """Give the CPU seconds and the peak memory in MB of a fresh process."""
     command = [sys.executable, *(argument.replace("FOLDER", folder) for argument in command)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what pip installs is compiled, ours must be, too
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         _, status, usage = os.wait4(process.pid, 0)

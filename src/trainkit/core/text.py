@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from trainkit.core.config import TextConfig
@@ -20,10 +21,8 @@ class Windows(Dataset[Batch]):
     """Windows of one part; a document's last one is padded with token 0 on the right."""
 
     def __init__(self, documents: Sequence[bytes], *, sequence_length: int) -> None:
-        cut = [window for each in documents for window in cut_document(each, sequence_length)]
-        empty = torch.empty((0, sequence_length), dtype=torch.int64)
-        self.tokens = torch.stack([window.tokens for window in cut]) if cut else empty
-        self.targets = torch.stack([window.targets for window in cut]) if cut else empty
+        cut = [cut_document(each, sequence_length) for each in (*documents, b"")]
+        self.tokens, self.targets = (torch.cat(part) for part in zip(*cut, strict=True))
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -32,15 +31,14 @@ class Windows(Dataset[Batch]):
         return Batch(self.tokens[index], self.targets[index])
 
 
-def cut_document(document: bytes, sequence_length: int) -> Iterator[Batch]:
-    """Yield windows of shape (time,) that predict every byte but the first exactly once."""
-    bytes_ = torch.tensor(list(document), dtype=torch.int64)
-    for start in range(0, len(document) - 1, sequence_length):
-        targets = bytes_[start + 1 : start + 1 + sequence_length]
-        tokens = bytes_[start : start + len(targets)]
-        missing = sequence_length - len(targets)
-        pad = torch.nn.functional.pad
-        yield Batch(pad(tokens, (0, missing)), pad(targets, (0, missing), value=IGNORE_INDEX))
+def cut_document(document: bytes, sequence_length: int) -> Batch:
+    """Give windows (windows, time) that predict every byte but the first exactly once."""
+    num_targets = max(len(document) - 1, 0)
+    bytes_ = torch.frombuffer(bytearray(document or b"\0"), dtype=torch.uint8).long()
+    missing = -num_targets % sequence_length
+    tokens = F.pad(bytes_[:num_targets], (0, missing)).view(-1, sequence_length)
+    targets = F.pad(bytes_[1:], (0, missing), value=IGNORE_INDEX).view(-1, sequence_length)
+    return Batch(tokens, targets)
 
 
 def build_text(config: TextConfig, *, seed: int) -> Loaders:
