@@ -106,7 +106,7 @@ def _freeze(value: Any) -> Any:
 
 
 def kill_and_resume(name: str, kills: int, generator: random.Random) -> tuple[int, int]:
-    """Give the number of ends, and of those that were bitwise equal, over at least `kills` kills."""
+    """Give the number of ends, and of those that were bitwise equal; at least `kills` kills and as many ends."""
     with tempfile.TemporaryDirectory() as top:
         straight = Path(top, "straight")
         start = time.monotonic()
@@ -114,7 +114,7 @@ def kill_and_resume(name: str, kills: int, generator: random.Random) -> tuple[in
         duration_s = time.monotonic() - start
         expected = read_end(straight)
         killed = ends = equal = 0
-        while killed < kills:
+        while min(killed, ends) < kills:
             folder = Path(top, f"killed-{ends}")
             work = partial(train, make_config(name, folder))
             while not run_in_child(work, kill_after_s=generator.uniform(0, 1.5 * duration_s)):
@@ -130,7 +130,9 @@ def kill_and_resume(name: str, kills: int, generator: random.Random) -> tuple[in
 def main() -> int:
     """Kill and resume each configuration."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=25, help="at least so many for each configuration")
+    parser.add_argument(
+        "--kills", type=int, default=25, help="at least so many kills and ends for each configuration"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     torch.set_num_threads(1)
