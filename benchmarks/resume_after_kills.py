@@ -106,7 +106,7 @@ def _freeze(value: Any) -> Any:
 
 
 def kill_and_resume(name: str, kills: int, generator: random.Random) -> tuple[int, int]:
-    """Give the number of ends, and of those that were bitwise equal; at least `kills` kills and as many ends."""
+    """Give the number of ends, and of those that were bitwise equal; at least `kills` of kills and ends."""
     with tempfile.TemporaryDirectory() as top:
         straight = Path(top, "straight")
         start = time.monotonic()

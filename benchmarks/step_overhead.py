@@ -4,7 +4,7 @@ All loops run in this process, in a new order each round, on one thread and on t
 same loader: AdamW, and the loss as a number after each step. The loader itself takes the time, from the
 first batch of an epoch to the first of the next one: what is done once per epoch counts as well. Printed:
 median and least of the times, median and quartiles of each round's ratios, the ratio of the least, and
-whether the weights came out the same. Many short rounds say more than few long ones: the machine's speed drifts.
+whether the weights came out the same. Many short rounds say more than few long ones: the speed drifts.
 `--floor` runs the hand-written loop twice in each round: how far two equal loops are apart.
 Run: python benchmarks/step_overhead.py
 """
