@@ -58,7 +58,7 @@ def make_config(name: str, folder: Path) -> TrainConfig:
     text = folder.with_name("text.txt")
     text.write_text("\n\n".join(f"{'the loss of a token ' * (1 + n % 5)}{n * n}" for n in range(60)))
     model, options = CONFIGURATIONS[name]
-    trainer = TrainerConfig(max_epochs=3, device="cpu", limit_train_batches=20, limit_val_batches=2,
+    trainer = TrainerConfig(max_epochs=3, device="cpu", limit_train_batches=10, limit_val_batches=2,
                             limit_test_batches=2, **options)  # fmt: skip
     data = DIGITS if model is DIT else TextConfig(source=str(text), sequence_length=16, batch_size=4)
     schedule = CosineConfig(warmup_steps=4)
