@@ -89,7 +89,7 @@ def test_help_lists_groups_and_keys(capsys, command, flag):
     printed = capsys.readouterr().out
 
     assert status == 0
-    assert printed.startswith(f"usage: trainkit {command.__name__.rpartition('.')[2]} [OVERRIDE ...]\n")
+    assert printed.startswith(f"usage: trainkit {command.__name__.rpartition('.')[2]} [--config-dir DIR ")
     assert "  model=transformer|lstm|" in printed
     assert "  trainer.max_epochs=3\n" in printed
     assert "  resume=null\n" in printed
