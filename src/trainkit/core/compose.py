@@ -96,9 +96,14 @@ def explain(
     history = _assign(config, values, assignments, templates.broken, mistakes)
     places |= {each.key: f"{each.where}: " if each.in_file else "" for each, _ in history}
     _fill(config, _resolve(values, places, mistakes))
-    mistakes += [
-        (slug, places.get(message.partition("=")[0], "") + message) for slug, message in validate(config)
-    ]
+    missing = dict(_find_missing(config))
+    for slug, message in validate(config):
+        key = message.partition("=")[0]
+        if key not in missing:
+            mistakes.append((slug, places.get(key, "") + message))
+    mistakes += [("config-missing", places.get(key, "") + message) for key, message in missing.items()]
+    if not mistakes:
+        mistakes += _check_targets(config, places)
     if mistakes:
         raise ConfigError(mistakes)
     changes = [*_list_choices(templates, before), *_list_changes(config, history)]
@@ -265,6 +270,8 @@ def _assign(
     history = []
     for each in assignments:
         key = each.key
+        if each.in_file and each.path[0] in broken:
+            continue
         owner = key if key in values else _find_owner(key, values)
         if owner is not None:
             inner = each.path[owner.count(".") + 1 :]
@@ -373,11 +380,35 @@ def _fill(config: TrainConfig, values: dict[str, Any]) -> None:
             setattr(node, name, _fit(values[key], entry.type))
 
 
+# --- what the schema does not know
+
+
+def _find_missing(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    """Yield (key, message) for each value that is still "???", as Hydra marks what must be given."""
+    for key, _, value in iter_fields(config):
+        for path, inner in flatten((key,), value):
+            if inner == "???":
+                name = ".".join(map(str, path))
+                yield name, f"{name}: has no value yet (???); write {name}=…"
+
+
+def _check_targets(config: TrainConfig, places: Mapping[str, str]) -> Iterator[Mistake]:
+    """Hold the keywords for what is imported against its signature, as far as its source tells."""
+    for group in ("model", "data"):
+        section = getattr(config, group)
+        if section.name == "import":
+            from trainkit.core.signature import find_mistakes  # late: 10 ms that few configurations pay
+
+            for slug, key, message in find_mistakes(f"{group}.kwargs", section.target, section.kwargs):
+                yield slug, places.get(key, "") + message
+
+
 # --- what changed
 
 
 def _list_choices(templates: Templates, before: Mapping[str, str]) -> Iterator[Change]:
-    for group, (option, where) in templates.chosen.items():
+    for group in sorted(templates.chosen, key=[*GROUPS, *templates.chosen].index):
+        option, where = templates.chosen[group]
         old = templates.replaced.get(group, before.get(group))
         if old != option:
             yield Change(group, old, option, where)
