@@ -348,17 +348,16 @@ def _read(path: Path) -> _File:
     from omegaconf._utils import get_yaml_loader  # what OmegaConf.load reads with: 1e-3 is a number
 
     text = path.read_text(encoding="utf-8")
-    loader = get_yaml_loader()(text)
     try:
+        loader = get_yaml_loader()(text)
         node = loader.get_single_node()
         lines = dict(_find_lines(node, (), path)) if node is not None else {}
         values = loader.construct_document(node) if node is not None else {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        raise ValueError(f"{place}: {getattr(error, 'problem', None) or 'is no YAML'}") from error
-    finally:
-        loader.dispose()
+        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "is no YAML"
+        raise ValueError(f"{place}: {reason}") from error
     if not isinstance(values, dict | None):
         raise ValueError(f"{path}: expected keys with values")
     header = _PACKAGE.search(text.partition("\n\n")[0])
@@ -381,6 +380,8 @@ def _find_lines(node: Any, path: tuple[Any, ...], file: Path) -> Iterator[tuple[
         raise ValueError(f"{file}:{line}: nested more than 32 levels deep")
     if kind == "map":
         for key, value in node.value:
+            if not isinstance(key.value, str):
+                raise ValueError(f"{file}:{line}: a key must be a name")
             yield (*path, key.value), key.start_mark.line + 1
             yield from _find_lines(value, (*path, key.value), file)
     elif kind == "seq":

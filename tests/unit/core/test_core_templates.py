@@ -291,3 +291,65 @@ def test_a_folder_is_what_hydra_makes_of_it(conf, root, values, overrides):
         warnings.simplefilter("ignore")  # that `_self_` is missing
         expected = OmegaConf.to_container(hydra_compose("hydra", overrides), resolve=True)
     assert repr(sort_keys(asdict(actual))) == repr(sort_keys(expected))
+
+
+FRAGMENT = st.sampled_from(
+    [
+        *(
+            "defaults:\n",
+            "- ",
+            "- _self_\n",
+            "- model: big\n",
+            "- override ",
+            "optional ",
+            "/model",
+            "@_global_",
+            "@",
+        ),
+        *(
+            "model:\n",
+            "  name: ",
+            "lstm\n",
+            "trainer: ",
+            "freeze: ",
+            "[",
+            "]",
+            "{",
+            "}",
+            "\n",
+            "  ",
+            ": ",
+            "${seed}",
+        ),
+        *(
+            "${",
+            "???",
+            "null\n",
+            "seed: 3\n",
+            "1.5",
+            "&a ",
+            "*a",
+            "<<: ",
+            "!!set ",
+            "? ",
+            "# @package x\n",
+            "'",
+            "..",
+            "\x00",
+        ),
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(root=st.lists(FRAGMENT, max_size=9).map("".join), template=st.lists(FRAGMENT, max_size=6).map("".join))
+def test_no_file_is_a_traceback(conf, root, template):
+    """Any text in a folder either composes and prints, or is a ConfigError of one-line mistakes."""
+    folder = conf({"config.yaml": root, "model/big.yaml": template})
+    try:
+        lines = to_yaml(compose(["model=big"], config_dir=folder)).splitlines()
+    except ConfigError as error:
+        lines = error.lines()
+
+    assert lines
+    assert not [line for line in lines if "\n" in line]
