@@ -59,12 +59,15 @@ class CannotJudgeError(TrainkitError):
 def suggest(name: str, known: Iterable[str]) -> str:
     """Give "; did you mean 'x'?" for the nearest known name, or the list of what is known.
 
-    For a dotted name the keys of its own section come first, then the whole and the last part among
-    all, so that `max_epoch` finds `trainer.max_epochs`.
+    A name at one edit is nearest. For a dotted name the keys of its own section come first, then the whole
+    and the last part among all, so that `max_epoch` finds `trainer.max_epochs`.
     """
     import difflib  # late: 4 ms that only a mistake has to pay
 
     candidates = list(known)
+    one_edit = [each for each in candidates if len(name) > 2 and _is_one_edit(name, each)]
+    if len(one_edit) == 1:
+        return _advise(one_edit, candidates)
     section, _, leaf_name = name.rpartition(".")
     siblings = [candidate for candidate in candidates if section and candidate.startswith(f"{section}.")]
     if siblings:
@@ -77,6 +80,15 @@ def suggest(name: str, known: Iterable[str]) -> str:
         leaf = difflib.get_close_matches(name.rpartition(".")[2], by_leaf, n=1, cutoff=0.7)
         close = [by_leaf[leaf[0]]] if leaf else []
     return _advise(close, candidates)
+
+
+def _is_one_edit(left: str, right: str) -> bool:
+    """Say whether a letter more, a letter less, another letter or two swapped ones make one the other."""
+    start = next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), None)
+    if start is None:
+        return abs(len(left) - len(right)) == 1
+    a, b = left[start:], right[start:]
+    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])
 
 
 def _advise(close: list[str], known: list[str]) -> str:

@@ -19,6 +19,7 @@ COMMANDS = {
     "complexity": ("trainkit.cli.guards", "guard that no function or module body got worse"),
     "bench": ("trainkit.cli.guards", "guard the speed of the project's benchmarks"),
     "gpu": ("trainkit.cli.guards", "guard the tests that need a CUDA device"),
+    "new": ("trainkit.cli.new", "write a minimal project that uses the core, guarded from its first commit"),
     "check": ("trainkit.cli.check", "compose and validate a configuration, without torch"),
     "train": ("trainkit.cli.train", "train the core on a configuration"),
     "evaluate": ("trainkit.cli.evaluate", "measure checkpoints on one task or many, as a table"),

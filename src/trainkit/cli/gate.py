@@ -9,7 +9,7 @@ from trainkit.cli.arguments import Parser, find_project, progress_printer, text_
 from trainkit.errors import UsageError
 from trainkit.gate import Judgement, judge, resolve_guards
 from trainkit.guards import GUARDS
-from trainkit.repo.git import default_base
+from trainkit.repo.git import default_base, is_first_commit
 from trainkit.report.json import render_json
 from trainkit.report.junit import render_junit
 from trainkit.report.text import render_text
@@ -34,16 +34,17 @@ def run(argv: list[str]) -> int:
     guards = resolve_guards(options.guards)
     root = find_project()
     base = load_table(root).get("base") if options.base is None else options.base
-    if base is None:
+    if base is None and not is_first_commit(root):
         base = default_base(root)
-    if not isinstance(base, str):
+    if not isinstance(base, str | None):
         raise UsageError("settings-type", f"[tool.trainkit] base = {base!r}: expected a string")
     folder = options.output or root / ".trainkit"
     _check_writable(folder)
     judgement = judge(root, guards, base=base, progress=progress_printer())
     _write_reports(folder, judgement)
     status = exit_status(judgement.verdicts)
-    print(f"candidate  {judgement.candidate}\nbaseline   {judgement.baseline}\n")
+    baseline = judgement.baseline or "none: this is the first commit"
+    print(f"candidate  {judgement.candidate}\nbaseline   {baseline}\n")
     print(render_text(judgement.verdicts, max_evidence=_EVIDENCE, **text_options()))  # type: ignore[arg-type]
     print(f"\ngate: {_OUTCOMES[status]}    report: {_shorten(folder / 'report.json')}")
     return status

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 from trainkit.errors import UsageError
 
@@ -11,13 +12,20 @@ if TYPE_CHECKING:
     from trainkit.core.trainer import TrainResult
 
 USAGE = """\
-usage: trainkit train [OVERRIDE ...]
+usage: trainkit train [--config-dir DIR [--config-name NAME]] [OVERRIDE ...]
 
 Train a model; files go to output_dir/exp_name (an earlier run's are replaced
 unless it is resumed).
 
   trainkit train model=lstm optimizer.learning_rate=3e-3 trainer.max_epochs=5
   trainkit train trainer.max_epochs=8 resume=runs/default/last.ckpt
+  trainkit train --config-dir conf model=big optimizer.learning_rate=3e-4
+"""
+CONFIG_OPTIONS = """\
+  --config-dir DIR    a folder in Hydra's layout: config.yaml with a defaults list,
+                      model/big.yaml as a template (name: transformer, and values)
+  --config-name NAME  NAME.yaml in it instead of config.yaml
+
 """
 
 
@@ -28,12 +36,13 @@ def run(argv: list[str]) -> int:
         TrainkitError: a mistake of the user, or a run that cannot go on.
     """
     if wants_help(argv):
-        print(USAGE + "\n" + describe_settings(), end="")
+        print(USAGE + "\n" + CONFIG_OPTIONS + describe_settings(), end="")
         return 0
-    check_arguments("train", argv, needs={"torch": "torch", "hydra": "hydra-core"})
+    options, overrides = split_config_options(argv)
+    check_arguments("train", overrides, needs={"torch": "torch", "hydra": "hydra-core"})
     from trainkit.core.compose import compose
 
-    config = compose(argv)  # before torch, so that a typo is answered at once
+    config = compose(overrides, **options)  # before torch, so that a typo is answered at once
     from trainkit.core.trainer import train
 
     result = train(config)
@@ -69,6 +78,41 @@ def describe_settings() -> str:
     keys = [f"  {key}={'null' if value is None else value}" for key, _, value in iter_fields(TrainConfig())]
     title = "keys and defaults (another option of a group has its own; see trainkit check):"
     return "\n".join(["groups:", *groups, "", title, *keys, ""])
+
+
+class ConfigOptions(TypedDict, total=False):
+    """What `compose` is given beside the overrides."""
+
+    config_dir: Path
+    config_name: str
+
+
+def split_config_options(argv: list[str]) -> tuple[ConfigOptions, list[str]]:
+    """Give `--config-dir` and `--config-name` as keywords of `compose`, and the other arguments.
+
+    Raises:
+        UsageError: one has no value or stands twice, or a name is given without a folder.
+    """
+    found: dict[str, str] = {}
+    others = []
+    rest = iter(argv)
+    for argument in rest:
+        flag, has_value, value = argument.partition("=")
+        if flag not in ("--config-dir", "--config-name"):
+            others.append(argument)
+            continue
+        value = value if has_value else next(rest, "")
+        if not value or flag in found:
+            raise UsageError("usage", f"{flag} {'stands twice' if flag in found else 'needs a value'}")
+        found[flag] = value
+    options: ConfigOptions = {}
+    if "--config-dir" in found:
+        options["config_dir"] = Path(found["--config-dir"])
+    elif found:
+        raise UsageError("usage", "--config-name needs --config-dir DIR, the folder that the file is in")
+    if "--config-name" in found:
+        options["config_name"] = found["--config-name"]
+    return options, others
 
 
 def check_arguments(command: str, argv: list[str], *, needs: dict[str, str]) -> None:

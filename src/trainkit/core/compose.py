@@ -1,4 +1,4 @@
-"""Overrides in Hydra's grammar -> a checked TrainConfig, or every mistake at once.
+"""Overrides in Hydra's grammar, and files -> a checked TrainConfig, or every mistake at once.
 
 `hydra.compose` would do, for twice the CPU time, loose types ("yes" is true, "3" an integer) and
 advice that is wrong here ("use +key"). So: Hydra's parser for the grammar, OmegaConf for
@@ -8,7 +8,8 @@ interpolation, and the schema's own check, which is strict, for the types.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainkit.core.config import (
@@ -20,42 +21,93 @@ from trainkit.core.config import (
     iter_fields,
     validate,
 )
+from trainkit.core.templates import Assignment, Layer, Templates, flatten
 from trainkit.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 
-def compose(overrides: Sequence[str], *, base: TrainConfig | None = None) -> TrainConfig:
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What one override or line of a file made of a key, or, with the key of a group, of a choice."""
+
+    key: str
+    old: Any
+    new: Any
+    where: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Composition:
+    """A configuration, how it differs from the one before, and the overrides that make no difference."""
+
+    config: TrainConfig
+    changes: list[Change]
+    idle: dict[str, str]  # override -> why
+
+
+def compose(
+    overrides: Sequence[str],
+    *,
+    base: TrainConfig | None = None,
+    config_dir: Path | None = None,
+    config_name: str | None = None,
+) -> TrainConfig:
     """Apply `key=value`, `++key=value` and group choices (`model=lstm`, first, wherever they stand).
 
     A model brings the data and the optimizer that go with it, where these are not chosen. Later overrides
-    win; interpolations (`${seed}`) are resolved and checked like values. `base` is what they change.
+    win; interpolations (`${seed}`) are resolved and checked like values. `base` is what they change. With
+    `config_dir` its `config.yaml` (or `config_name`) comes before them, and its groups can be chosen.
 
     Raises:
         ConfigError: holds every mistake: of grammar, names, types and ranges.
     """
+    return explain(overrides, base=base, config_dir=config_dir, config_name=config_name).config
+
+
+def explain(
+    overrides: Sequence[str],
+    *,
+    base: TrainConfig | None = None,
+    config_dir: Path | None = None,
+    config_name: str | None = None,
+) -> Composition:
+    """Do what `compose` does, and say what each override and file changed.
+
+    Raises:
+        ConfigError: as `compose`.
+    """
     mistakes: list[Mistake] = []
-    parsed = _parse(overrides, mistakes)
+    templates = Templates(config_dir, config_name, mistakes)
+    parsed = _parse(overrides, templates, mistakes)
     config = base or TrainConfig()
-    broken = _choose_options(config, parsed, mistakes)
-    values = {key: value for key, _, value in iter_fields(config)}
+    before = {group: getattr(config, group).name for group in GROUPS}
+    choices = _read_choices(parsed, templates, mistakes)
+    assignments = _apply_layers(config, templates.read(choices), choices, templates)
+    places = {group: f"{where}: " for group, (_, where) in templates.chosen.items() if group not in choices}
+    _choose_implied(config, templates)
     for override in parsed:
-        if not _is_choice(override):
-            free = _find_owner(override.key_or_group, values) is not None  # below a key that takes any
-            given = [(override.key_or_group, override.value())]
-            for key, value in given if free else _flatten(*given[0]):
-                if key in values:
-                    values[key] = value
-                elif (owner := _find_owner(key, values)) is not None:
-                    values[owner] = _put(values[owner], key.removeprefix(owner + ".").split("."), value)
-                elif key.partition(".")[0] not in broken:
-                    mistakes.append(_explain_unknown(key, value, config, list(values)))
-    _fill(config, _resolve(values, mistakes))
-    mistakes += validate(config)
+        if not _is_choice(override, templates):
+            path = tuple(override.key_or_group.split("."))
+            given = flatten(path, override.value())
+            assignments += [Assignment(*each, str(override.input_line)) for each in given]
+    values = {key: value for key, _, value in iter_fields(config)}
+    history = _assign(config, values, assignments, templates.broken, mistakes)
+    places |= {each.key: f"{each.where}: " if each.in_file else "" for each, _ in history}
+    _fill(config, _resolve(values, places, mistakes))
+    missing = dict(_find_missing(config))
+    for slug, message in validate(config):
+        key = message.partition("=")[0]
+        if key not in missing:
+            mistakes.append((slug, places.get(key, "") + message))
+    mistakes += [("config-missing", places.get(key, "") + message) for key, message in missing.items()]
+    if not mistakes:
+        mistakes += _check_targets(config, places)
     if mistakes:
         raise ConfigError(mistakes)
-    return config
+    changes = [*_list_choices(templates, before), *_list_changes(config, history)]
+    return Composition(config, changes, _find_idle(parsed, changes, history, templates))
 
 
 def fill_config(values: dict[str, Any]) -> TrainConfig:
@@ -86,7 +138,7 @@ def _escape(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return {key: value.replace("${", "\\${") if isinstance(value, str) else value for key, value in items}
 
 
-def _parse(overrides: Sequence[str], mistakes: list[Mistake]) -> list[Override]:
+def _parse(overrides: Sequence[str], templates: Templates, mistakes: list[Mistake]) -> list[Override]:
     """Parse all; add a mistake for each that is no assignment of one value."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -101,7 +153,7 @@ def _parse(overrides: Sequence[str], mistakes: list[Mistake]) -> list[Override]:
             advice = "write key=value, and quote a value that holds special characters"
             mistakes.append(("config-grammar", f"{text!r}: {reason}; {advice}"))
             continue
-        refused = _refuse(override, text)
+        refused = _refuse(override, text, templates)
         if refused:
             mistakes.append(refused)
         else:
@@ -109,12 +161,13 @@ def _parse(overrides: Sequence[str], mistakes: list[Mistake]) -> list[Override]:
     return parsed
 
 
-def _refuse(override: Override, text: str) -> Mistake | None:
+def _refuse(override: Override, text: str, templates: Templates) -> Mistake | None:
     """Say why a well-formed override has no meaning here, if so."""
     key = override.key_or_group
     if override.is_delete():
         return "config-delete", f"{text!r}: no key can be deleted; give it a value instead"
-    if override.is_add() or (override.is_force_add() and key in GROUPS):
+    own_group = key not in GROUPS and templates.is_group(key)  # +experiment=small, as Hydra has it
+    if (override.is_add() and not own_group) or (override.is_force_add() and templates.is_group(key)):
         return "config-add", f"{text!r}: the keys are fixed, none can be added; to set one write {key}=…"
     if override.is_sweep_override():
         return "config-sweep", f"{text!r}: a sweep is many runs, give one value; quote it if it has a comma"
@@ -126,8 +179,108 @@ def _refuse(override: Override, text: str) -> Mistake | None:
     return None
 
 
-def _is_choice(override: Override) -> bool:
-    return override.key_or_group in GROUPS and not isinstance(override.value(), dict)
+# --- choices
+
+
+def _is_choice(override: Override, templates: Templates) -> bool:
+    return templates.is_group(override.key_or_group) and not isinstance(override.value(), dict)
+
+
+def _read_choices(
+    parsed: list[Override], templates: Templates, mistakes: list[Mistake]
+) -> dict[str, tuple[str, str]]:
+    """Give group -> (option, override) of what is chosen on the command line; the last one wins."""
+    choices = {}
+    for override in parsed:
+        group, option = override.key_or_group, override.value()
+        if not _is_choice(override, templates):
+            continue
+        if templates.is_option(group, option):
+            choices[group] = (str(option), str(override.input_line))
+        else:
+            templates.broken.add(group)
+            hint = suggest(str(option), templates.list_options(group))
+            mistakes.append(("config-unknown-choice", f"{group}={option}: no such option{hint}"))
+    return choices
+
+
+def _apply_layers(
+    config: TrainConfig, layers: list[Layer], given: Mapping[str, Any], templates: Templates
+) -> list[Assignment]:
+    """Set the chosen options; give the values that the files have for them.
+
+    A section with a name, such as `model: {name: lstm, hidden_dim: 8}`, is a choice with its values:
+    another choice on the command line replaces the whole of it.
+    """
+    assignments: list[Assignment] = []
+    chosen: dict[str, str] = {}
+
+    def start(group: str, option: str) -> None:
+        nonlocal assignments
+        chosen[group] = option
+        setattr(config, group, GROUPS[group][option]())
+        assignments = [each for each in assignments if each.path[0] != group]
+
+    for layer in layers:
+        if layer.option:
+            start(layer.group, layer.option)
+            continue
+        values = layer.values
+        for each in layer.values:
+            group, *rest = each.path
+            if group not in GROUPS or rest != ["name"] or layer.group == group:
+                continue
+            if group in given:
+                templates.replaced.setdefault(group, str(each.value))
+                values = [other for other in values if other.path[0] != group]
+            elif each.value not in GROUPS[group]:
+                templates.refuse(group, f"{each.where}: {each.key}={each.value!r}", str(each.value))
+            elif each.value != chosen.get(group):
+                start(group, each.value)
+                templates.chosen[group] = (each.value, each.where)
+        assignments += values
+    return assignments
+
+
+def _choose_implied(config: TrainConfig, templates: Templates) -> None:
+    """Set the data and the optimizer that go with a chosen model, where these are not chosen."""
+    known = templates.chosen.keys() | templates.broken
+    if "model" not in templates.chosen.keys() - templates.broken:
+        return
+    model = config.model.name
+    implied = {"data": DATA_OF.get(model, ("import",))[0], "optimizer": OPTIMIZER_OF.get(model, "adamw")}
+    for group, name in implied.items():
+        if group not in known:
+            setattr(config, group, GROUPS[group][name]())
+            templates.chosen[group] = (name, f"goes with model={model}")
+
+
+# --- values
+
+
+def _assign(
+    config: TrainConfig,
+    values: dict[str, Any],
+    assignments: list[Assignment],
+    broken: set[str],
+    mistakes: list[Mistake],
+) -> list[tuple[Assignment, Any]]:
+    """Put each into `values` (dotted key -> value); give those that have a place, with what each replaced."""
+    types = {key: entry.type for key, entry, _ in iter_fields(config)}
+    history = []
+    for each in assignments:
+        key = each.key
+        if each.in_file and each.path[0] in broken:
+            continue
+        owner = key if key in values else _find_owner(key, values)
+        if owner is not None:
+            inner = each.path[owner.count(".") + 1 :]
+            history.append((each, _dig(values[owner], inner)))
+            values[owner] = _put(values[owner], inner, _fit(each.value, types[owner]))
+        elif each.value != {} and key.partition(".")[0] not in broken:
+            slug, message = _explain_unknown(each, config, list(values))
+            mistakes.append((slug, f"{each.where}: {message}" if each.in_file else message))
+    return history
 
 
 def _find_owner(key: str, values: dict[str, Any]) -> str | None:
@@ -137,48 +290,34 @@ def _find_owner(key: str, values: dict[str, Any]) -> str | None:
     )
 
 
-def _put(old: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+def _dig(value: Any, path: Sequence[Any]) -> Any:
+    """Give what lies at the path, None where nothing does."""
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _put(old: Any, path: Sequence[Any], value: Any) -> Any:
     """Give a copy with the value at the path."""
+    if not path:
+        return value
     name, *rest = path
-    inner = old.get(name)
-    return old | {name: _put(inner if isinstance(inner, dict) else {}, rest, value) if rest else value}
+    known = old if isinstance(old, dict) else {}
+    return known | {name: _put(known.get(name), rest, value)}
 
 
-def _choose_options(config: TrainConfig, parsed: list[Override], mistakes: list[Mistake]) -> set[str]:
-    """Set the chosen options; give the groups whose choice is unknown: their keys cannot be judged."""
-    broken, chosen = set(), set()
-    for override in filter(_is_choice, parsed):
-        group, name = override.key_or_group, override.value()
-        options = GROUPS[group]
-        if isinstance(name, str) and name in options:
-            setattr(config, group, options[name]())
-            chosen.add(group)
-        else:
-            broken.add(group)
-            mistakes.append(
-                ("config-unknown-choice", f"{group}={name}: no such option{suggest(str(name), options)}")
-            )
-    model = config.model.name
-    implied = {"data": DATA_OF.get(model, ("import",))[0], "optimizer": OPTIMIZER_OF.get(model, "adamw")}
-    for group, name in implied.items():
-        if "model" in chosen and group not in chosen | broken:
-            setattr(config, group, GROUPS[group][name]())
-    return broken
+def _fit(value: Any, kind: Any) -> Any:
+    """Make of an integer the number or the name that the schema asks for."""
+    return kind(value) if type(value) is int and kind in (float, str) else value
 
 
-def _flatten(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield `a.b=3` for `a={b:3}`."""
-    if isinstance(value, dict) and value:
-        for name, inner in value.items():
-            yield from _flatten(f"{key}.{name}", inner)
-    else:
-        yield key, value
-
-
-def _explain_unknown(key: str, value: Any, config: TrainConfig, known: list[str]) -> Mistake:
+def _explain_unknown(given: Assignment, config: TrainConfig, known: list[str]) -> Mistake:
+    key = given.key
     inside = [each for each in known if each.startswith(f"{key}.")]
+    if inside and given.in_file and key in GROUPS:
+        return "config-type", f"{key}: {given.value}: is chosen in the defaults list: - {key}: {given.value}"
     if inside:
-        return "config-type", f"{key}={value!r}: expected keys below it, such as {inside[0]}"
+        return "config-type", f"{key}={given.value!r}: expected keys below it, such as {inside[0]}"
     group, _, name = key.partition(".")
     for option, schema in GROUPS.get(group, {}).items():
         if name in {entry.name for entry in dataclasses.fields(schema)}:
@@ -196,7 +335,7 @@ def _suggest_key(key: str, known: list[str]) -> str:
     return suggest(key, [each for each in known if each.startswith(section)] or known)
 
 
-def _resolve(values: dict[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
+def _resolve(values: dict[str, Any], places: Mapping[str, str], mistakes: list[Mistake]) -> dict[str, Any]:
     """Replace interpolations by what they point at; one that leads nowhere is a mistake, and left out."""
     dynamic = {key for key, value in values.items() if "${" in str(value)}
     if not dynamic:
@@ -210,7 +349,7 @@ def _resolve(values: dict[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
         try:
             OmegaConf.update(root, key, value)
         except OmegaConfBaseException as error:
-            mistakes.append(_explain_interpolation(key, value, error))
+            mistakes.append(_explain_interpolation(key, value, error, places))
             dynamic.discard(key)
             del resolved[key]
     for key in sorted(dynamic):
@@ -220,24 +359,93 @@ def _resolve(values: dict[str, Any], mistakes: list[Mistake]) -> dict[str, Any]:
                 OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
             )
         except OmegaConfBaseException as error:
-            mistakes.append(_explain_interpolation(key, values[key], error))
+            mistakes.append(_explain_interpolation(key, values[key], error, places))
             del resolved[key]
     return resolved
 
 
-def _explain_interpolation(key: str, value: Any, error: Exception) -> Mistake:
-    return "config-interpolation", f"{key}={value!r}: {str(error).partition(chr(10))[0]}"
+def _explain_interpolation(key: str, value: Any, error: Exception, places: Mapping[str, str]) -> Mistake:
+    reason = str(error).partition("\n")[0]
+    return "config-interpolation", f"{places.get(key, '')}{key}={value!r}: {reason}"
 
 
 def _fill(config: TrainConfig, values: dict[str, Any]) -> None:
-    """Set the leaves; an integer becomes the number or the name that the schema asks for."""
+    """Set the leaves."""
     for key, entry, _ in list(iter_fields(config)):
         if key in values:
-            value = values[key]
-            if type(value) is int and entry.type in (float, str):
-                value = entry.type(value)
             section, _, name = key.rpartition(".")
             node: Any = config
             for part in filter(None, section.split(".")):
                 node = getattr(node, part)
-            setattr(node, name, value)
+            setattr(node, name, _fit(values[key], entry.type))
+
+
+# --- what the schema does not know
+
+
+def _find_missing(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    """Yield (key, message) for each value that is still "???", as Hydra marks what must be given."""
+    for key, _, value in iter_fields(config):
+        for path, inner in flatten((key,), value):
+            if inner == "???":
+                name = ".".join(map(str, path))
+                yield name, f"{name}: has no value yet (???); write {name}=…"
+
+
+def _check_targets(config: TrainConfig, places: Mapping[str, str]) -> Iterator[Mistake]:
+    """Hold the keywords for what is imported against its signature, as far as its source tells."""
+    for group in ("model", "data"):
+        section = getattr(config, group)
+        if section.name == "import":
+            from trainkit.core.signature import find_mistakes  # late: 10 ms that few configurations pay
+
+            for slug, key, message in find_mistakes(f"{group}.kwargs", section.target, section.kwargs):
+                yield slug, places.get(key, "") + message
+
+
+# --- what changed
+
+
+def _list_choices(templates: Templates, before: Mapping[str, str]) -> Iterator[Change]:
+    for group in sorted(templates.chosen, key=[*GROUPS, *templates.chosen].index):
+        option, where = templates.chosen[group]
+        old = templates.replaced.get(group, before.get(group))
+        if old != option:
+            yield Change(group, old, option, where)
+
+
+def _list_changes(config: TrainConfig, history: list[tuple[Assignment, Any]]) -> Iterator[Change]:
+    """Yield what the last assignment to each key changed, of what the files, or the defaults, had made it."""
+    values = {key: value for key, _, value in iter_fields(config)}
+    last = {each.key: each for each, _ in history}
+    before: dict[tuple[str, bool], Any] = {}
+    for each, replaced in history:
+        old = before.setdefault((each.key, each.in_file), replaced)
+        if each is last[each.key]:
+            owner = each.key if each.key in values else str(_find_owner(each.key, values))
+            new = _dig(values[owner], each.path[owner.count(".") + 1 :])
+            if type(new) is not type(old) or new != old:
+                yield Change(each.key, old, new, each.where)
+
+
+def _find_idle(
+    parsed: list[Override], changes: list[Change], history: list[tuple[Assignment, Any]], templates: Templates
+) -> dict[str, str]:
+    """Give the overrides that change nothing, each with the reason."""
+    busy = {change.where for change in changes}
+    last = {each.key: each.where for each, _ in history}
+    keys = {each.where: each.key for each, _ in history}
+    brought = {group for each, _ in history if each.where in busy for group in each.choices}
+    idle = {}
+    for override in parsed:
+        text, group = str(override.input_line), override.key_or_group
+        winner = (
+            templates.chosen[group][1]
+            if _is_choice(override, templates)
+            else last.get(keys.get(text, ""), text)
+        )
+        if text != winner:
+            idle[text] = f"{winner} comes later"
+        elif text not in busy and group not in brought:
+            idle[text] = "it is so already"
+    return idle

@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin
 
 Mistake = tuple[str, str]
 
-_WORDS = {
+WORDS = {
     int: "an integer",
     float: "a number",
     bool: "true or false",
@@ -432,7 +432,7 @@ def _check_type(key: str, entry: "dataclasses.Field[Any]", value: Any) -> Iterat
     container = get_origin(entry.type)
     types = (container,) if container in (list, dict) else get_args(entry.type) or (entry.type,)
     if type(value) not in types and not (float in types and type(value) is int):
-        expected = " or ".join(_WORDS[each] for each in types)
+        expected = " or ".join(WORDS[each] for each in types)
         yield "config-type", f"{key}={value!r}: expected {expected}"
 
 

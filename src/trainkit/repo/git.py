@@ -82,9 +82,16 @@ def default_base(folder: Path) -> str:
         raise UsageError("unknown-revision", "there is no commit yet: nothing to judge against")
     if git(folder, "status", "--porcelain"):
         return "HEAD"
-    shallow = git(folder, "rev-parse", "--is-shallow-repository") == "true"
-    if not shallow and git(folder, "rev-list", "--count", "HEAD") == "1":
+    if is_first_commit(folder):
         raise UsageError(
             "unknown-revision", "this is the first commit: commit a change, or leave one uncommitted"
         )
     return "HEAD~1"
+
+
+def is_first_commit(folder: Path) -> bool:
+    """Say whether HEAD is the only commit, and the working tree is as it is there."""
+    if not git(folder, "rev-list", "--all", "--max-count=1") or git(folder, "status", "--porcelain"):
+        return False
+    shallow = git(folder, "rev-parse", "--is-shallow-repository") == "true"
+    return not shallow and git(folder, "rev-list", "--count", "HEAD") == "1"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 import trainkit
 from trainkit.cli import check, train
@@ -89,7 +90,7 @@ def test_help_lists_groups_and_keys(capsys, command, flag):
     printed = capsys.readouterr().out
 
     assert status == 0
-    assert printed.startswith(f"usage: trainkit {command.__name__.rpartition('.')[2]} [OVERRIDE ...]\n")
+    assert printed.startswith(f"usage: trainkit {command.__name__.rpartition('.')[2]} [--config-dir DIR ")
     assert "  model=transformer|lstm|" in printed
     assert "  trainer.max_epochs=3\n" in printed
     assert "  resume=null\n" in printed
@@ -138,3 +139,48 @@ def test_train_prints_a_summary(text_file, tmp_path, capsys):
     assert lines[0] == "trained 1 epoch, 1 step"
     assert [line.split()[0] for line in lines[1:4]] == ["train", "validation", "test"]
     assert lines[4] == f"best weights: {tmp_path}/default/best.ckpt"
+
+
+def test_check_says_what_changed(capsys):
+    """Behind the YAML, as comments: all of standard output is one document that reads back."""
+    check.run(["model=lstm", "trainer.max_epochs=5", "seed=0"])
+    printed = capsys.readouterr().out
+
+    assert OmegaConf.create(printed) == OmegaConf.create(printed.partition("\n# changed")[0])
+    assert printed.partition("# changed:\n")[2].splitlines() == [
+        "# model: 'transformer' -> 'lstm'   (model=lstm)",
+        "# trainer.max_epochs: 3 -> 5   (trainer.max_epochs=5)",
+        "# seed=0 has no effect: it is so already",
+    ]
+    check.run([])
+    assert "#" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [["--config-dir", "conf"], ["--config-dir=conf", "--config-name=config"]])
+def test_a_folder_is_given_as_a_flag(flags, tmp_path, monkeypatch, capsys):
+    """With a value behind it or in it, before or behind overrides."""
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/config.yaml").write_text("seed: 7\n")
+    monkeypatch.chdir(tmp_path)
+    check.run(["exp_name=x", *flags])
+
+    assert "# seed: 0 -> 7   (conf/config.yaml:1)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--config-dir"], "usage: --config-dir needs a value"),
+        (["--config-dir=a", "--config-dir=b"], "usage: --config-dir stands twice"),
+        (
+            ["--config-name", "x"],
+            "usage: --config-name needs --config-dir DIR, the folder that the file is in",
+        ),
+    ],
+)
+def test_flags_that_say_too_little(argv, message):
+    """One line."""
+    with pytest.raises(UsageError) as caught:
+        train.split_config_options(argv)
+
+    assert caught.value.lines() == [message]

@@ -1,5 +1,7 @@
 """Overrides: the same result as Hydra where both accept, and better words where we refuse."""
 
+import random
+import re
 import string
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from omegaconf import MISSING, OmegaConf
 
 from trainkit.core.compose import compose, to_yaml
-from trainkit.core.config import GROUPS, LSTMConfig, TrainConfig, TransformerConfig, iter_fields
+from trainkit.core.config import DATA_OF, GROUPS, LSTMConfig, TrainConfig, TransformerConfig, iter_fields
 from trainkit.errors import ConfigError, suggest
 
 LIMIT = "must be a count of batches (0, 1, 2, …) or a fraction from 0.0 to 1.0"
@@ -187,6 +189,59 @@ def test_typos_find_their_key(model):
     found = sum(suggest(typo, known) == f"; did you mean '{key}'?" for typo, key in typos)
 
     assert found / len(typos) >= 0.95
+
+
+def list_schema() -> list[tuple[tuple[str, ...], str, Any]]:
+    """Give (choices that it needs, key, default) of every key of every option."""
+    needs: list[tuple[tuple[str, ...], str, Any]] = []
+    for group, options in GROUPS.items():
+        for option in options:
+            choices = (f"{group}={option}",)
+            if (group, option) == ("model", "import"):
+                choices += ("data=import", "data.target=a.B", "model.target=a.B")
+            elif option == "import":
+                choices += ("data.target=a.B",)
+            elif group == "data":
+                choices += (f"model={next(model for model, suited in DATA_OF.items() if option in suited)}",)
+            needs += [(choices, f"{group}.{key}", value) for key, _, value in iter_fields(options[option]())]
+    shared = [(key, value) for key, _, value in iter_fields(TrainConfig())]
+    needs += [((), key, value) for key, value in shared if key.partition(".")[0] not in GROUPS]
+    return [each for each in needs if type(each[2]) is not dict and not each[1].endswith(".name")]
+
+
+def test_sixty_typos_over_the_whole_schema():
+    """A deletion, insertion, swap or replacement in any key of any group: the right key is named first."""
+    draw = random.Random(5)
+    schema = list_schema()
+    wrong = []
+    for choices, key, _ in draw.sample(schema, 60):
+        known = {each for needs, each, _ in schema if needs in ((), choices)}
+        typo = f"+{draw.choice(sorted(one_edits(key) - known - {key}))}=1".removeprefix("+")
+        with pytest.raises(ConfigError) as caught:
+            compose([*choices, typo])
+        if f"; did you mean '{key}'?" not in str(caught.value):
+            wrong.append(f"{typo} for {key}: {caught.value}")
+
+    assert len(wrong) <= 3, f"{60 - len(wrong)} of 60 typos found their key: " + " | ".join(wrong)
+
+
+def test_twenty_wrong_types_and_ranges_at_once():
+    """Twenty keys with a value of another type, or out of their limits: one line each, in one error."""
+    bad = {}
+    for choices, key, value in list_schema():
+        entry = {each: field for each, field, _ in iter_fields(compose(list(choices)))}[key]
+        allowed = entry.metadata.get("allowed")
+        if not choices and value is not None and len(bad) < 10:
+            bad[key] = "{a:1}" if isinstance(value, list) else "[1]"
+        elif choices in ((), ("model=transformer",), ("optimizer=adamw",)) and allowed and len(bad) < 20:
+            bad[key] = "x" if allowed.choices else "-1"
+    with pytest.raises(ConfigError) as caught:
+        compose([f"{key}={value}" for key, value in bad.items()])
+    lines = caught.value.lines()
+
+    assert len(bad) == 20
+    assert sorted(line.partition(": ")[2].partition("=")[0] for line in lines) == sorted(bad)
+    assert all(re.match(r"config-(type|range): \S+=.+: (expected|must be) ", line) for line in lines)
 
 
 @dataclass

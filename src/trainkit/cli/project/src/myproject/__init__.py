@@ -1,0 +1,1 @@
+"""A small model and its data: begin here."""
