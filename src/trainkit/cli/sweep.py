@@ -104,8 +104,8 @@ def _read_sweep(options: Any) -> Sweep:
     for name, least in (("trials", 0), ("workers", 1), ("timeout", 0)):
         if not getattr(options, name) >= least:
             raise UsageError("usage", f"--{name} {getattr(options, name)}: must be at least {least}")
-    name = Path(options.name)
-    if name.is_absolute() or ".." in name.parts or not name.parts:
+    folder = Path(options.name)
+    if folder.is_absolute() or ".." in folder.parts or not folder.parts:
         raise UsageError("usage", f"--name {options.name!r}: must name a folder inside output_dir")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("ranks-unsupported", "a sweep runs in one process each; start it without torchrun")
@@ -180,10 +180,8 @@ def _list_finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 def _sort(sweep: Sweep, trials: list[optuna.trial.FrozenTrial]) -> list[optuna.trial.FrozenTrial]:
     """Give what came to its end, best first."""
-    sign = 1 if sweep.direction == "minimize" else -1
-    return sorted(
-        (trial for trial in trials if trial.state.name == "COMPLETE"), key=lambda each: sign * each.value
-    )
+    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    return sorted(complete, key=lambda each: each.value or 0.0, reverse=sweep.direction == "maximize")
 
 
 def _finish(sweep: Sweep, study: optuna.Study) -> int:

@@ -153,32 +153,28 @@ def _read_axis(override: Override) -> Axis:
     Raises:
         ValueError: it is empty, or what it asks for has no meaning.
     """
-    from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, RangeSweep
+    from hydra.core.override_parser.types import Glob, IntervalSweep, RangeSweep
 
     key, value, source = override.key_or_group, override.value(), str(override.input_line)
-    tags = getattr(value, "tags", set())
+    tags: set[str] = getattr(value, "tags", set())
     if tags - {"log"}:
         raise ValueError(f"tag {min(tags - {'log'})!r} has no meaning here, only 'log' has")
     if getattr(value, "shuffle", False):
         raise ValueError("shuffle has no effect: the sampler says what comes first")
     if isinstance(value, IntervalSweep):
         return _read_interval(key, source, value.start, value.end, log="log" in tags)
+    numbers: tuple[float, ...] = ()
+    step = abs(value.step) if isinstance(value, RangeSweep) else 0
     if isinstance(value, RangeSweep):
-        if not value.step:
-            raise ValueError("a step of 0 leads nowhere")
-        numbers = tuple(sorted(value.range()))
+        numbers = tuple(sorted(value.range())) if step else ()
         texts = tuple(map(str, numbers))
-        step = abs(value.step)
-    elif isinstance(value, Glob):
-        numbers, texts, step = (), tuple(value.filter(list(GROUPS.get(key, {})))), 0
     else:
-        assert isinstance(value, ChoiceSweep)
-        numbers, texts, step = (), tuple(override.sweep_string_iterator()), 0
-    if not texts:
-        raise ValueError("it is empty")
-    if len(set(texts)) < len(texts):
-        raise ValueError("a value stands twice")
-    if "log" in tags and (not numbers or step != 1 or numbers[0] < 1):
+        found: Any = value  # hydra's types do not tell of a Glob
+        is_glob = isinstance(found, Glob)
+        texts = tuple(found.filter([*GROUPS.get(key, {})]) if is_glob else override.sweep_string_iterator())
+    if not texts or len(set(texts)) < len(texts):
+        raise ValueError("a value stands twice" if texts else "it is empty")
+    if "log" in tags and (step != 1 or numbers[0] < 1):
         raise ValueError("log goes with an interval, or a range of integers from 1 in steps of 1")
     return Axis(key, source, texts, numbers, step, "log" in tags)
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from math import isfinite, prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from trainkit.core.compose import compose
@@ -50,7 +50,7 @@ class Sweep:
     sampler: str = "tpe"
     pruner: str = "none"
     metric: str = "loss"
-    direction: str = "minimize"
+    direction: Literal["minimize", "maximize"] = "minimize"
     storage: str = ""
     timeout_s: float = float("inf")
 
@@ -227,7 +227,7 @@ def run_trials(
 
 @contextmanager
 def _hold(path: Path) -> Iterator[None]:
-    """Hold a lock on a file; it is free when the process is gone (`flock`'s would live on in its children)."""
+    """Hold a lock on a file; it is free when the process is gone (`flock`'s lives on in its children)."""
     with path.open("w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
         yield
@@ -351,7 +351,7 @@ def _write_command(sweep: Sweep, number: int, overrides: list[str]) -> str:
 
 
 def draw(sweep: Sweep, study: optuna.Study) -> list[Path]:
-    """Draw the history and the importance of the axes; give the files, none where there is too little to see."""
+    """Draw the history and the importance of the axes; give the files: none if all are alike."""
     import warnings
 
     from optuna.trial import TrialState
@@ -369,8 +369,8 @@ def draw(sweep: Sweep, study: optuna.Study) -> list[Path]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that these pictures are experimental
         for name, plot in (("history", plot_optimization_history), ("importance", plot_param_importances)):
-            axes = plot(study, target_name=sweep.metric)
+            plot(study, target_name=sweep.metric)
             drawn.append(sweep.folder / f"{name}.png")
-            axes.figure.savefig(drawn[-1], bbox_inches="tight", dpi=120)
-            pyplot.close(axes.figure)
+            pyplot.savefig(drawn[-1], bbox_inches="tight", dpi=120)
+            pyplot.close()
     return drawn
