@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -157,12 +158,15 @@ def _run_workers(argv: Sequence[str], count: int, sweep: Sweep, study: optuna.St
 
 
 def _stop(workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    for worker in workers:
-        worker.send_signal(signal.SIGINT)
-    for worker in workers:
-        try:
-            worker.wait(timeout=5)
-        except subprocess.TimeoutExpired:
+    """End what still runs: gently, then, or at a second Ctrl-C, by force."""
+    try:
+        for worker in workers:
+            worker.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            for worker in workers:
+                worker.wait(timeout=5)
+    finally:
+        for worker in workers:
             worker.kill()
             worker.wait()
 
@@ -186,7 +190,7 @@ def _sort(sweep: Sweep, trials: list[optuna.trial.FrozenTrial]) -> list[optuna.t
 
 def _finish(sweep: Sweep, study: optuna.Study) -> int:
     """Print the best trials, and how to train the best again; give the exit status."""
-    from trainkit.core.sweep import draw
+    from trainkit.core.sweep import draw, write_command
 
     done = _list_finished(study)
     best = _sort(sweep, done)
@@ -197,7 +201,7 @@ def _finish(sweep: Sweep, study: optuna.Study) -> int:
             f"{trial.number:5}  {trial.value:<12.6g}{' '.join(sweep.space.write(trial.params))}"
             for trial in best[:_SHOWN]
         ]
-        again = f"best again: {best[0].user_attrs['command']}"
+        again = f"best again: {write_command(sweep, best[0])}"
         print(f"trial  {sweep.metric:<12}overrides", *rows, again, sep="\n")
     if find_spec("matplotlib") is None:
         print("no pictures: pip install 'trainkit[sweep]'", file=sys.stderr)

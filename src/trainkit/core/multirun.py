@@ -3,7 +3,7 @@
     python -m trainkit.core.multirun --multirun model=lstm optimizer.learning_rate=1e-3,1e-2
     python -m trainkit.core.multirun --multirun seed=0,1 hydra/launcher=submitit_local
 
-Hydra cuts the combinations and launches them; types and names are ours: settings are checked before Hydra sees
+Hydra cuts the combinations and launches them; types and names are ours: settings are checked before it sees
 them, and each job hands its own to `compose`. Hydra is told to add each (`++key=value`), for it knows none.
 """
 

@@ -131,6 +131,7 @@ def open_study(sweep: Sweep) -> optuna.Study:
 
 def _open_storage(sweep: Sweep) -> Any:
     import optuna
+    from sqlalchemy import event
 
     if not sweep.storage:
         sweep.folder.mkdir(parents=True, exist_ok=True)
@@ -139,11 +140,21 @@ def _open_storage(sweep: Sweep) -> Any:
         {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
     )  # seconds, for other workers
     try:
-        return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=wait))
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=wait)
     except Exception as error:  # each database fails in its own driver's way
         reason = str(error).partition("\n")[0]
         message = f"--storage: {type(error).__name__}: {reason}; give a URL such as sqlite:///study.db"
         raise UsageError("sweep-storage", message) from error
+    if not sweep.storage:
+        event.listen(storage.engine, "connect", _write_ahead)
+        storage.engine.dispose()  # of connections that it was not told of
+    return optuna.storages.get_storage(storage)
+
+
+def _write_ahead(connection: Any, _: Any) -> None:
+    """Let SQLite write a log first: as safe, and a commit waits for no disk."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _make_pruner(sweep: Sweep) -> Any:
@@ -216,10 +227,10 @@ def run_trials(
     own = uuid4().hex
     with _hold(sweep.folder / "workers" / own):
         while alive() and time.monotonic() < end:
-            trial_id = _claim(sweep, study, own)
-            if trial_id is None:
+            claimed = _claim(sweep, study, own)
+            if claimed is None:
                 break
-            _run_trial(sweep, study, trial_id, alive)
+            _run_trial(sweep, study, *claimed, alive)
             done()
     # only here: behind an error the file says that nobody holds it
     (sweep.folder / "workers" / own).unlink(missing_ok=True)
@@ -243,26 +254,33 @@ def _is_free(path: Path) -> bool:
     return True
 
 
-def _claim(sweep: Sweep, study: optuna.Study, own: str) -> int | None:
-    """Take over the trial of a dead worker, or else draw a new one; None where there are enough."""
+def _claim(sweep: Sweep, study: optuna.Study, own: str) -> tuple[int, dict[int, float]] | None:
+    """Take over the trial of a dead worker, or else begin one; give its id, and the values of its epochs.
+
+    None where there are enough. One worker at a time: no trial twice, and none too many.
+    """
     from optuna.trial import TrialState, create_trial
 
     storage, workers = study._storage, sweep.folder / "workers"
-    with _hold(sweep.folder / "workers" / "claim"):
-        for found in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            before = found.user_attrs.get("worker", "")
-            if _is_free(workers / before) and not storage.get_trial(found._trial_id).state.is_finished():
-                storage.set_trial_user_attr(found._trial_id, "worker", own)
-                (workers / before).unlink(missing_ok=True)
-                return found._trial_id
-        if len(study.get_trials(deepcopy=False)) >= sweep.count_trials():
+    with _hold(workers / "claim"):
+        trials = study.get_trials(deepcopy=False)
+        for found in trials:
+            if found.state is TrialState.RUNNING and _is_free(workers / found.user_attrs["worker"]):
+                now = storage.get_trial(found._trial_id)
+                if not now.state.is_finished():  # as its worker may have done since
+                    storage.set_trial_user_attr(now._trial_id, "worker", own)
+                    (workers / found.user_attrs["worker"]).unlink(missing_ok=True)
+                    return now._trial_id, dict(now.intermediate_values)
+        if len(trials) >= sweep.count_trials():
             return None
-        return storage.create_new_trial(
-            study._study_id, create_trial(state=TrialState.RUNNING, user_attrs={"worker": own})
-        )
+        facts = {"worker": own, "threads": os.environ.get("OMP_NUM_THREADS")}
+        template = create_trial(state=TrialState.RUNNING, user_attrs=facts)
+        return storage.create_new_trial(study._study_id, template), {}
 
 
-def _run_trial(sweep: Sweep, study: optuna.Study, trial_id: int, alive: Callable[[], bool]) -> None:
+def _run_trial(
+    sweep: Sweep, study: optuna.Study, trial_id: int, values: dict[int, float], alive: Callable[[], bool]
+) -> None:
     import torch
     from optuna.exceptions import TrialPruned
     from optuna.trial import TrialState
@@ -271,11 +289,8 @@ def _run_trial(sweep: Sweep, study: optuna.Study, trial_id: int, alive: Callable
     from trainkit.core.trainer import train
 
     trial = _suggest(sweep, study, trial_id)
-    overrides = sweep.space.write(trial.params)
-    trial.set_user_attr("command", _write_command(sweep, trial.number, overrides))
-    config = compose([*sweep.space.fixed, *overrides])
+    config = compose([*sweep.space.fixed, *sweep.space.write(trial.params)])
     config = replace(config, output_dir=str(sweep.folder), exp_name=str(trial.number), resume="auto")
-    values = dict(study._storage.get_trial(trial_id).intermediate_values)
 
     def report(epoch: int, validation: EpochResult) -> None:
         if not alive():
@@ -297,11 +312,11 @@ def _run_trial(sweep: Sweep, study: optuna.Study, trial_id: int, alive: Callable
     else:
         finite = [value for value in values.values() if isfinite(value)]
         if finite:
-            study.tell(trial.number, min(finite) if sweep.direction == "minimize" else max(finite))
+            study.tell(trial, min(finite) if sweep.direction == "minimize" else max(finite))
             return
         reason = f"no {sweep.metric} is a number"
     trial.set_user_attr("reason", reason)
-    study.tell(trial.number, state=TrialState.PRUNED)
+    study.tell(trial, state=TrialState.PRUNED)
 
 
 def _suggest(sweep: Sweep, study: optuna.Study, trial_id: int) -> optuna.trial.Trial:
@@ -311,22 +326,22 @@ def _suggest(sweep: Sweep, study: optuna.Study, trial_id: int) -> optuna.trial.T
     """
     from optuna.trial import Trial
 
-    number = study._storage.get_trial_number_from_id(trial_id)
-    study.sampler = _make_sampler(sweep, number, "")
     trial = Trial(study, trial_id)
+    if sweep.sampler == "grid":
+        study._storage.set_trial_system_attr(trial_id, "fixed_params", sweep.space.pick(trial.number))
+        trial = Trial(study, trial_id)
+    study.sampler = _make_sampler(sweep, trial.number, "")
     _ = trial.relative_params  # what is drawn together, with this sampler
     for axis in sweep.space.axes:
-        study.sampler = _make_sampler(sweep, number, axis.key)
+        study.sampler = _make_sampler(sweep, trial.number, axis.key)
         _suggest_one(trial, axis)
     return trial
 
 
 def _make_sampler(sweep: Sweep, number: int, key: str) -> Any:
-    from optuna.samplers import PartialFixedSampler, RandomSampler, TPESampler
+    from optuna.samplers import RandomSampler, TPESampler
 
     seed = zlib.crc32(f"{sweep.space.config.seed},{number},{key}".encode())
-    if sweep.sampler == "grid":
-        return PartialFixedSampler(sweep.space.pick(number), RandomSampler(seed))
     return TPESampler(seed=seed) if sweep.sampler == "tpe" else RandomSampler(seed)
 
 
@@ -341,12 +356,15 @@ def _suggest_one(trial: optuna.trial.Trial, axis: Axis) -> None:
         trial.suggest_float(axis.key, low, high, step=axis.step or None, log=axis.log)
 
 
-def _write_command(sweep: Sweep, number: int, overrides: list[str]) -> str:
+def write_command(sweep: Sweep, trial: optuna.trial.FrozenTrial) -> str:
     """Give the command line that trains a trial's configuration again, elsewhere than in the sweep."""
-    threads = os.environ.get("OMP_NUM_THREADS")
-    command = shlex.join(
-        ["trainkit", "train", *sweep.space.fixed, *overrides, f"exp_name={sweep.name}-{number}"]
-    )
+    overrides = [
+        *sweep.space.fixed,
+        *sweep.space.write(trial.params),
+        f"exp_name={sweep.name}-{trial.number}",
+    ]
+    command = shlex.join(["trainkit", "train", *overrides])
+    threads = trial.user_attrs["threads"]
     return f"OMP_NUM_THREADS={threads} {command}" if threads else command
 
 
