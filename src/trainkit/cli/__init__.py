@@ -22,6 +22,7 @@ COMMANDS = {
     "new": ("trainkit.cli.new", "write a minimal project that uses the core, guarded from its first commit"),
     "check": ("trainkit.cli.check", "compose and validate a configuration, without torch"),
     "train": ("trainkit.cli.train", "train the core on a configuration"),
+    "sweep": ("trainkit.cli.sweep", "search the best configuration with Optuna"),
     "evaluate": ("trainkit.cli.evaluate", "measure checkpoints on one task or many, as a table"),
 }
 

@@ -56,6 +56,7 @@ class Run:
     train: EpochResult = field(default_factory=EpochResult)
     validation: EpochResult = field(default_factory=EpochResult)
     count_profiled: Callable[[], None] | None = None
+    report: Callable[[int, EpochResult], None] | None = None
     epoch_rng: dict[str, Any] = field(default_factory=dict)  # as the epoch began, for loaders not ours
 
     def extra(self) -> dict[str, Stateful]:

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -38,6 +38,8 @@ from trainkit.core.tracking import append_metrics, start_metrics, track_progress
 from trainkit.core.world import World
 from trainkit.errors import ConfigError, UsageError
 
+Report = Callable[[int, EpochResult], None]
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -57,20 +59,21 @@ class TrainResult:
         return self.run_folder / BEST
 
 
-def train(config: TrainConfig) -> TrainResult:
+def train(config: TrainConfig, *, report: Report | None = None) -> TrainResult:
     """Train, or continue from `config.resume`; sets the global seeds and writes the run folder.
 
-    A run that does not resume replaces the files of an earlier one in the same folder.
+    A run that does not resume replaces the files of an earlier one in the same folder. `report` is told
+    each epoch and its validation before the epoch is saved; what it raises ends the run.
 
     Raises:
         ConfigError: the configuration has a wrong value.
         UsageError: data, device or checkpoint cannot be used.
         NonFiniteLossError: the training loss is no number any more.
     """
-    return _fit(config)
+    return _fit(config, report)
 
 
-def fit(task: Any, data: Any, config: TrainConfig) -> TrainResult:
+def fit(task: Any, data: Any, config: TrainConfig, *, report: Report | None = None) -> TrainResult:
     """Train what is given: a Task, a LightningModule; with Loaders or a LightningDataModule.
 
     The configuration's model and data are not used; its optimizer may be `OwnConfig()`, the task's own.
@@ -78,14 +81,16 @@ def fit(task: Any, data: Any, config: TrainConfig) -> TrainResult:
     """
     names = [f"{type(each).__module__}.{type(each).__qualname__}" for each in (task, data)]
     model, loaders = ImportedModelConfig(target=names[0]), ImportedDataConfig(target=names[1])
-    return _fit(replace(config, model=model, data=loaders), task=task, data=data)
+    return _fit(replace(config, model=model, data=loaders), report, task=task, data=data)
 
 
-def _fit(config: TrainConfig, **given: Any) -> TrainResult:
+def _fit(config: TrainConfig, report: Report | None, **given: Any) -> TrainResult:
     if mistakes := validate(config):
         raise ConfigError(mistakes)
     with together.join(choose_device(config.trainer.device).type) as world:
-        return _train(_start(config, world, **given))
+        run = _start(config, world, **given)
+        run.report = report
+        return _train(run)
 
 
 def _train(run: Run) -> TrainResult:
@@ -253,6 +258,8 @@ def _run_epoch(run: Run, epoch: int) -> None:
     progress.num_steps += run.train.num_steps
     _log(run, "train", run.train)
     _log(run, "validation", run.validation)
+    if run.report is not None:
+        run.report(epoch, run.validation)
     _save(run)
 
 
