@@ -18,7 +18,8 @@ from trainkit.core.checkpoint import Progress
 from trainkit.core.config import TrainConfig
 from trainkit.core.files import write_whole
 from trainkit.core.origin import describe_origin, describe_revision
-from trainkit.core.records import JOURNAL, flatten, read_json, read_start_time
+from trainkit.core.page import write_page
+from trainkit.core.records import JOURNAL, flatten, read_json, read_record, read_start_time
 from trainkit.core.table import Row
 
 FORMAT = 1
@@ -105,6 +106,7 @@ class Journal:
         self.content.update(status=status, reason=reason, ended=_tell_time())
         self.session["ended"] = self.content["ended"]
         self.flush()
+        write_page(read_record(self.folder))
 
 
 def _tell_time() -> str:

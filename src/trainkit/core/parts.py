@@ -250,8 +250,11 @@ def initialize(task: nn.Module, path: Path) -> None:
     wrong = [
         f"{name} is {list(found[name].shape)} there and {list(own[name].shape)} here"
         for name in common
-        if found[name].shape != own[name].shape
+        if found[name].shape != own[name].shape and not isinstance(task, Estimator)  # that is bytes
     ]
+    if isinstance(task, Estimator) and not (task.online or getattr(task.estimator, "warm_start", False)):
+        message = "its fit begins anew; set model.online=true, or model.kwargs.warm_start=true"
+        raise UsageError("weights-unsuited", f"init_from='{path}': {message}")
     if wrong or not common:
         reason = "; ".join(wrong) or f"no name in it is one of {type(task).__name__}'s"
         raise UsageError("weights-unsuited", f"init_from='{path}': {reason}; give weights of this model")

@@ -133,8 +133,7 @@ def find_record(name: str, output_dir: Path) -> Record:
         raise UsageError(
             "no-such-run", f"'{name}' may be {len(found)} runs: {listed}; give an id or a folder"
         )
-    known = [str(each.facts()[key]) for each in records for key in ("id", "name")]
-    hint = suggest(name, dict.fromkeys(known))
+    hint = suggest(name, dict.fromkeys(str(each.facts()["name"]) for each in records[-20:]))
     raise UsageError("no-such-run", f"no run '{name}' below '{output_dir}'{hint}")
 
 
@@ -157,16 +156,19 @@ class Difference:
 
 
 def _show(number: str) -> str:
-    try:
-        return f"{number} ({float(number).hex()})"
-    except ValueError:
-        return number
+    return f"{number} ({float(number).hex()})" if "." in number or "e" in number else number
 
 
 def find_first_difference(one: list[dict[str, str]], other: list[dict[str, str]]) -> Difference | None:
-    """Compare the rows of two runs bit by bit; None where all are the same."""
+    """Compare the rows of two runs bit by bit, those of single steps where both have them.
+
+    None where all are the same.
+    """
+    tables = [one, other]
+    if not all(any(row["part"] == "step" for row in rows) for rows in tables):
+        tables = [[row for row in rows if row["part"] != "step"] for rows in tables]
     absent: dict[str, str] = {}
-    for here, there in zip_longest(one, other, fillvalue=absent):
+    for here, there in zip_longest(*tables, fillvalue=absent):
         names = dict.fromkeys((*here, *there))
         pairs = {name: (here.get(name), there.get(name)) for name in names}
         wrong = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
