@@ -17,7 +17,7 @@ from trainkit.core.trainer import train
 
 def main(folder: str, saves: str = "") -> None:
     text = Path(folder, "text.txt")
-    text.write_text("a small text, said again and again. " * 200)
+    text.write_text("a small text, said again and again.\n\n" * 300)
     config = compose([
         *("model=lstm", "model.hidden_dim=8", "model.embedding_dim=4", "trainer.device=cpu", "resume=auto"),
         *(f"data.source='{text}'", "data.sequence_length=16", "data.batch_size=16", "trainer.max_epochs=3"),
@@ -49,11 +49,9 @@ def main(folder: str, saves: str = "") -> None:
 def read_tensorboard(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(folder), {"tensors": 0}).Reload()
-    tags = [tag for tag in events.Tags()["tensors"] if not tag.startswith("_")]
-    return {
-        tag: [(each.step, each.tensor_proto.float_val[0]) for each in events.Tensors(tag)] for tag in tags
-    }
+    events = EventAccumulator(str(folder), {"scalars": 0}).Reload()
+    tags = events.Tags()["scalars"]
+    return {tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in tags}
 
 
 def read_mlflow(uri, run_id):

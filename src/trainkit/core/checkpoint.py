@@ -193,7 +193,7 @@ def _is_data(key: str) -> bool:
 
 
 def _may_take_other_data(path: Path, state: dict[str, Any], config: TrainConfig) -> bool:
-    """Say whether new data may follow: a run of its own, at the end of an epoch, no schedule that counts steps."""
+    """Say whether new data may follow: in a run of its own, after a whole epoch, no schedule counts steps."""
     own = path.resolve().parent != Path(config.output_dir, config.exp_name).resolve()
     whole = not state["progress"].get("epoch")
     return own and whole and config.schedule.name == "constant"
