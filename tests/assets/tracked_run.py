@@ -15,15 +15,19 @@ from trainkit.core.compose import compose
 from trainkit.core.trainer import train
 
 
-def main(folder: str, saves: str = "") -> None:
+def configure(folder: str, *more: str):
     text = Path(folder, "text.txt")
     text.write_text("a small text, said again and again.\n\n" * 300)
-    config = compose([
+    return compose([
         *("model=lstm", "model.hidden_dim=8", "model.embedding_dim=4", "trainer.device=cpu", "resume=auto"),
         *(f"data.source='{text}'", "data.sequence_length=16", "data.batch_size=16", "trainer.max_epochs=3"),
         *("trainer.limit_train_batches=9", "logger.every_n_steps=2", "trainer.save_every_n_steps=3", f"output_dir='{folder}/runs'"),
-        *(f"logger.{name}.enabled=true" for name in ("tensorboard", "wandb", "mlflow")),
+        *more,
     ])  # fmt: skip
+
+
+def main(folder: str, saves: str = "") -> None:
+    enabled = [f"logger.{name}.enabled=true" for name in ("tensorboard", "wandb", "mlflow")]
     if saves:
         save, left = together.save, int(saves)
 
@@ -35,7 +39,7 @@ def main(folder: str, saves: str = "") -> None:
             save(*arguments, **options)
 
         together.save = save_or_die
-    result = train(config)
+    result = train(configure(folder, *enabled))
     run = json.loads((result.run_folder / "run.json").read_text())
     print(json.dumps({
         "failures": run["failures"],
