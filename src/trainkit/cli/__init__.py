@@ -23,6 +23,7 @@ COMMANDS = {
     "check": ("trainkit.cli.check", "compose and validate a configuration, without torch"),
     "train": ("trainkit.cli.train", "train the core on a configuration"),
     "sweep": ("trainkit.cli.sweep", "search the best configuration with Optuna"),
+    "runs": ("trainkit.cli.runs", "list, compare, show and repeat the runs of the core"),
     "evaluate": ("trainkit.cli.evaluate", "measure checkpoints on one task or many, as a table"),
 }
 
