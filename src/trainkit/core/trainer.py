@@ -113,7 +113,11 @@ def _start(config: TrainConfig, world: World, **given: Any) -> Run:
         seed_everything(config.seed)
     if config.trainer.lean and (reason := skip_dynamo()) is not None and world.rank == 0:
         print(f"trainkit: trainer.lean has no effect: {reason}", file=sys.stderr)
-    run = build_run(config if state is None else replace(config, init_from=None), world=world, **given)
+    if state is None:
+        run = build_run(config, world=world, **given)
+    else:
+        saved = state["extra"].get("data")
+        run = build_run(replace(config, init_from=None), world=world, saved=saved, **given)
     run.config = config
     together.split_generators(world)
     if state is not None:
@@ -172,6 +176,8 @@ def _check_options(run: Run, state: dict[str, Any], path: str) -> None:
             if there[name] != getattr(trainer, name)
         ]
     done = state["progress"].get("epoch", {}).get("num_batches", 0)
+    if done and run.loaders.prepared is not None and run.loaders.prepared.is_changed:
+        wrong.append("the data is other than in the epoch that was begun")
     if done > run.place.num_training_batches * run.world.size:
         wrong.append(f"{done} batches of an epoch are done, and there are {run.place.num_training_batches}")
     if wrong:
@@ -191,6 +197,9 @@ def _prepare_folder(run: Run, *, is_new: bool) -> None:
         message = f"output_dir/exp_name={run.folder}: {error.strerror}; give another output_dir"
         raise UsageError("output-not-writable", message) from error
     (run.folder / "config.json").write_text(json.dumps(asdict(run.config), indent=2) + "\n", encoding="utf-8")
+    if run.loaders.prepared is not None:
+        report = run.loaders.prepared.report()
+        (run.folder / "data.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if run.config.logger.csv.enabled:
         start_metrics(run.folder / "metrics.csv", num_epochs=run.progress.num_epochs)
 
