@@ -115,7 +115,9 @@ class MLPConfig(ModelConfig):
     """Linear layers with ReLU between them over all features of a row or window; sizes in features."""
 
     name: str = "mlp"
-    hidden_dims: list[int] = field(default_factory=lambda: [64, 64], metadata={"allowed": Allowed(at_least=1)})
+    hidden_dims: list[int] = field(
+        default_factory=lambda: [64, 64], metadata={"allowed": Allowed(at_least=1)}
+    )
     dropout: float = _allow(0.0, at_least=0, below=1)
 
 
@@ -282,10 +284,11 @@ class DigitsConfig(SplitConfig):
 class SourceConfig(SplitConfig):
     """Rows from CSV, TSV, Parquet or JSON lines: a file, a glob, a folder, or an address (http://, https://).
 
-    `columns` are what is learnt from, all if empty. `schema.COLUMN` declares what a column is (number, category,
-    time, text); what is not declared is inferred. Rows must be in the order of `time`, where it is given.
-    `steps` are done in order, fitted on the training part. `split`: temporal, random, grouped (no `group` is in
-    two parts) or walk_forward (fold `fold` of `num_folds`). `cache_dir` is the user's cache if empty.
+    `columns` are what is learnt from, all if empty. `schema.COLUMN` declares what a column is (number,
+    category, time, text); what is not declared is inferred. Rows must be in the order of `time`, where it is
+    given. `steps` are done in order, fitted on the training part. `split`: temporal, random, grouped (no
+    `group` is in two parts) or walk_forward (fold `fold` of `num_folds`). `cache_dir` is the user's cache if
+    empty.
     """
 
     source: str = ""
@@ -313,7 +316,7 @@ class TableConfig(SourceConfig):
 
 @dataclass
 class SeriesConfig(SourceConfig):
-    """Windows of a series, of which the last `horizon` values are to be predicted; of several `horizons`, each.
+    """Windows of a series, of which the last `horizon` values are to be predicted, or each of `horizons`.
 
     `source` is "waves", made up of sines and noise, or rows of numbers in the order of time. No window is in
     two parts. With a `target` a batch is (what is observed, the target so many rows later, for each horizon).
@@ -578,7 +581,8 @@ def _check_series(config: TrainConfig, data: SeriesConfig) -> Iterator[str]:
         yield "data.source='waves': has no columns and takes no " + ", ".join(
             f"data.{entry.name}"
             for entry in dataclasses.fields(data)
-            if entry.name not in _OF_WAVES and getattr(data, entry.name) != getattr(SeriesConfig(), entry.name)
+            if entry.name not in _OF_WAVES
+            and getattr(data, entry.name) != getattr(SeriesConfig(), entry.name)
         )
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from trainkit.core.config import DigitsConfig, SeriesConfig
 from trainkit.core.data import Batched, Loaders, build_loaders, split
 from trainkit.core.data.cache import Table
-from trainkit.core.data.splits import split_rows
+from trainkit.core.data.splits import Part, split_rows
 from trainkit.core.data.table import TableBatch, open_source
 from trainkit.core.dit import ImageBatch
 from trainkit.core.sssd import SeriesBatch
@@ -128,7 +128,7 @@ def build_series(config: SeriesConfig, *, seed: int, saved: Mapping[str, Any] | 
     """
     if config.source == "waves":
         values = make_waves()
-        parts = [values[part.start : part.stop] for part in split_rows(len(values), config)]
+        parts = [values[_bounds(part)] for part in split_rows(len(values), config)]
         _check_windows(parts, config)
         mean, deviation = parts[0].mean(0), parts[0].std(0)
         deviation = torch.where(deviation > 0, deviation, 1.0)
@@ -154,6 +154,11 @@ def build_series(config: SeriesConfig, *, seed: int, saved: Mapping[str, Any] | 
         if isinstance(part, range)
     ]
     return build_loaders(windows, config, seed=seed, facts=facts, prepared=prepared)
+
+
+def _bounds(part: Part) -> slice:
+    assert isinstance(part, range), "a series is split without gaps"
+    return slice(part.start, part.stop)
 
 
 def _check_windows(parts: Sequence[Any], config: SeriesConfig) -> None:

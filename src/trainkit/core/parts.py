@@ -60,7 +60,11 @@ class Run:
 
     def extra(self) -> dict[str, Stateful]:
         """Give the parts that not every run has."""
-        parts: dict[str, Any] = {"scaler": self.scaler, "average": self.average, "data": self.loaders.prepared}
+        parts: dict[str, Any] = {
+            "scaler": self.scaler,
+            "average": self.average,
+            "data": self.loaders.prepared,
+        }
         parts |= {f"schedule{number}": each.scheduler for number, each in enumerate(self.schedules)}
         return {name: part for name, part in parts.items() if part is not None}
 

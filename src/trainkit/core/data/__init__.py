@@ -1,4 +1,4 @@
-"""From files to batches: sources, a memory-mapped cache, steps, splits, and loaders that repeat their order."""
+"""From files to batches: sources, a mapped cache, steps, splits, and loaders that repeat their order."""
 
 from trainkit.core.data.loaders import (
     IGNORE_INDEX,

@@ -1,7 +1,7 @@
 """A table as memory-mapped arrays, built once for each content and selection of columns.
 
-A cache is built in a folder beside its place and renamed into it: of two processes one wins, and after a crash
-there is none. What has another size or checksum than its manifest says is built anew.
+A cache is built in a folder beside its place and renamed into it: of two processes one wins, and after a
+crash there is none. What has another size or checksum than its manifest says is built anew.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from trainkit.core.data.reading import (
+    KINDS,
     Block,
     describe_cell,
     infer_kinds,
@@ -99,7 +100,7 @@ class Table:
     def read_columns(
         self, name: str, columns: Sequence[int], take: Callable[[int, int], Any]
     ) -> numpy.ndarray[Any, Any]:
-        """Give some columns of an array (rows, columns), of the rows that `take(start, end)` chooses of a block.
+        """Give some columns of an array (rows, columns), of the rows `take(start, end)` chooses of a block.
 
         The file is read, not mapped: what is read does not stay in memory.
         """
@@ -149,7 +150,9 @@ def open_table(
             if manifest is not None:
                 return Table(place, manifest)
             print(f"trainkit: the cache '{place}' is damaged ({reason}): built anew", file=sys.stderr)
-        return _build(place, files, content, lambda first: _choose_kinds(first, declared, wanted, needed, default))
+        return _build(
+            place, files, content, lambda first: _choose_kinds(first, declared, wanted, needed, default)
+        )
 
 
 @contextmanager
@@ -227,42 +230,76 @@ def _give_place(folder: Path, place: Path) -> Path:
 
 
 def _write_arrays(folder: Path, files: Sequence[SourceFile], kinds: dict[str, str], first: Block) -> Manifest:
-    manifest = Manifest(kinds=kinds)
-    for array, kind in (("numbers", "number"), ("codes", "category"), ("times", "time")):
-        setattr(manifest, array, [name for name, each in kinds.items() if each == kind])
-    codes: dict[str, dict[str, int]] = {name: {} for name in manifest.codes}
-    last: dict[str, float] = {}
-    numeric = {name for name in manifest.times if _is_numeric(first, name)}
+    builder = _Builder(kinds, first)
+    manifest = builder.manifest
     with ExitStack() as stack:
         arrays = {name: stack.enter_context((folder / f"{name}.npy").open("wb")) for name in _DTYPES}
         for name, file in arrays.items():
             _write_header(file, name, manifest)
         for block in read_blocks(files, kinds):
-            taken = {
-                "numbers": [take_numbers(block, name) for name in manifest.numbers],
-                "codes": [take_codes(block, name, codes[name]) for name in manifest.codes],
-                "times": [(take_times(block, name, is_numeric=name in numeric), None) for name in manifest.times],
-            }
-            for array, columns in taken.items():
-                for name, (values, row) in zip(getattr(manifest, array), columns, strict=True):
-                    if row is not None:
-                        _note_missing(manifest, block, name, values, row)
-                if columns:
-                    arrays[array].write(numpy.stack([values for values, _ in columns], axis=1))
-            for name, (values, _) in zip(manifest.times, taken["times"], strict=True):
-                _note_disorder(manifest, block, name, values, last)
+            for name, file in arrays.items():
+                if columns := [builder.take(block, each) for each in getattr(manifest, name)]:
+                    file.write(numpy.stack(columns, axis=1).data)
             manifest.num_rows += len(block.frame)
         for name, file in arrays.items():
             file.seek(0)
             _write_header(file, name, manifest)
             file.flush()
             os.fsync(file.fileno())
-    manifest.categories = {name: list(each) for name, each in codes.items()}
+    manifest.categories = {name: list(each) for name, each in builder.codes.items()}
     for name in _DTYPES:
         path = folder / f"{name}.npy"
         facts = path.stat()
         manifest.files[path.name] = [facts.st_size, facts.st_mtime_ns, _sum_file(path)]
     return manifest
+
+
+class _Builder:
+    """What is known of the columns after so many blocks."""
+
+    def __init__(self, kinds: dict[str, str], first: Block) -> None:
+        names = {kind: [name for name, each in kinds.items() if each == kind] for kind in KINDS}
+        self.manifest = Manifest(
+            kinds=kinds, numbers=names["number"], codes=names["category"], times=names["time"]
+        )
+        self.codes: dict[str, dict[str, int]] = {name: {} for name in names["category"]}
+        self.numeric = {name for name in names["time"] if _is_numeric(first, name)}
+        self.last: dict[str, float] = {}
+
+    def take(self, block: Block, name: str) -> numpy.ndarray[Any, Any]:
+        """Give a column of a block as it is stored (rows,), and note what is wrong with it."""
+        kind = self.manifest.kinds[name]
+        if kind == "time":
+            times = take_times(block, name, is_numeric=name in self.numeric)
+            self.note_disorder(block, name, times)
+            return times
+        values, row = (
+            take_numbers(block, name) if kind == "number" else take_codes(block, name, self.codes[name])
+        )
+        if row is not None:
+            self.note_missing(block, name, values, row)
+        return values
+
+    def note_missing(self, block: Block, name: str, values: Any, row: int) -> None:
+        """Count missing cells; of the first keep what is to be said."""
+        is_code, missing = name in self.codes, self.manifest.missing
+        count = int((values < 0).sum() if is_code else numpy.isnan(values).sum())
+        if name in missing:
+            missing[name][0] += count
+        else:
+            what = "no category" if is_code else "no finite number"
+            missing[name] = [count, *describe_cell(block, name, row, what)]
+
+    def note_disorder(self, block: Block, name: str, times: Any) -> None:
+        """Note the first time that does not come after the one above it."""
+        above = numpy.concatenate(([self.last.get(name, -numpy.inf)], times[:-1]))
+        wrong = times <= above
+        if wrong.any() and name not in self.manifest.disorder:
+            row = int(wrong.argmax())
+            word = "the same as" if times[row] == above[row] else "before"
+            what = f"{word} the time in the row above; sort the file by {name}, with each time once"
+            self.manifest.disorder[name] = list(describe_cell(block, name, row, what))
+        self.last[name] = float(times[-1])
 
 
 def _write_header(file: BinaryIO, name: str, manifest: Manifest) -> None:
@@ -280,24 +317,3 @@ def _is_numeric(block: Block, name: str) -> bool:
         cells = column.drop_nulls()
         return 2 * cells.cast(pl.Float64, strict=False).count() > len(cells)
     return bool(column.dtype.is_numeric())
-
-
-def _note_missing(manifest: Manifest, block: Block, name: str, values: Any, row: int) -> None:
-    count = int((values < 0).sum() if name in manifest.codes else numpy.isnan(values).sum())
-    if name in manifest.missing:
-        manifest.missing[name][0] += count
-    else:
-        what = "no category" if name in manifest.codes else "no finite number"
-        manifest.missing[name] = [count, *describe_cell(block, name, row, what)]
-
-
-def _note_disorder(manifest: Manifest, block: Block, name: str, values: Any, last: dict[str, float]) -> None:
-    """Note the first time that does not come after the one above it."""
-    above = numpy.concatenate(([last.get(name, -numpy.inf)], values[:-1]))
-    wrong = values <= above
-    if wrong.any() and name not in manifest.disorder:
-        row = int(wrong.argmax())
-        word = "the same as" if values[row] == above[row] else "before"
-        what = f"{word} the time in the row above; sort the file by {name}, with each time once"
-        manifest.disorder[name] = list(describe_cell(block, name, row, what))
-    last[name] = float(values[-1])

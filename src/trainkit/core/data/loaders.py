@@ -62,7 +62,9 @@ class EpochSampler(Sampler[Any]):
         return torch.cat([order[min(number, last) * size :][:size] for number in own])
 
     def __len__(self) -> int:
-        num_own = self.num_samples if self.num_ranks == 1 else len(self._take_own(torch.arange(self.num_samples)))
+        num_own = (
+            self.num_samples if self.num_ranks == 1 else len(self._take_own(torch.arange(self.num_samples)))
+        )
         return max(0, num_own - self.start)
 
     def __iter__(self) -> Iterator[Any]:
@@ -75,7 +77,8 @@ class EpochSampler(Sampler[Any]):
 
     def _yield(self, order: Tensor, epoch: int) -> Iterator[Any]:
         """Yield a part at a time: as Python's numbers, ten million indices take 400 MB."""
-        for part in order.split(1 << 16):
+        for start in range(0, len(order), 1 << 16):
+            part = order[start : start + (1 << 16)]
             yield from ([(epoch, index) for index in part.tolist()] if self.keyed else part.tolist())
 
 
@@ -147,10 +150,11 @@ def build_loaders(
     """Give loaders of (train, validation, test); `draws` says that reading a sample draws random numbers."""
     samplers, loaders = [], []
     for number, part in enumerate(parts):
-        samplers.append(EpochSampler(len(part), seed=seed, shuffle=number == 0, keyed=draws))  # type: ignore[arg-type]
+        num_samples = len(part)  # type: ignore[arg-type]
+        samplers.append(EpochSampler(num_samples, seed=seed, shuffle=number == 0, keyed=draws))
         # A generator of its own: without one, every iter(loader) draws from the global RNG.
         loader = DataLoader(Seeded(part, seed=seed) if draws else part, batch_size=config.batch_size,
-                            sampler=samplers[-1], generator=torch.Generator(), num_workers=config.num_workers,
+                            sampler=samplers[-1], num_workers=config.num_workers, generator=torch.Generator(),
                             persistent_workers=config.num_workers > 0,
                             collate_fn=_keep if isinstance(part, Batched) and not draws else None)  # fmt: skip
         loaders.append(loader)

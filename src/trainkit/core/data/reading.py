@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 KINDS = ("number", "category", "time", "text")
 MISSING = ("", "NA", "N/A", "nan", "NaN", "null")
 BLOCK_BYTES, BLOCK_ROWS = 1 << 24, 1 << 17
+SAMPLE_BYTES = 1 << 22  # of which kinds are inferred
 _ISO = r"^\d{4}-\d{2}-\d{2}"
 _MAX_CATEGORIES = 1000  # of a column that nobody declared
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of one file; `locate` gives a row's place in words, and its cells as they stand there, if known."""
+    """Rows of one file; `locate` gives a row's place in words, and its cells as they stand, if known."""
 
     file: SourceFile
     frame: polars.DataFrame
@@ -68,7 +69,7 @@ def _read_csv(file: SourceFile, kinds: Mapping[str, str] | None) -> Iterator[Blo
     pl = import_extra("polars", need=f"data.source='{file.shown}'")
     header: list[str] = []
     delimiter = "\t" if file.format == "tsv" else ","
-    for first_line, raw in _cut(file):
+    for first_line, raw in _cut(file, BLOCK_BYTES if kinds else SAMPLE_BYTES):
         text = _decode(file, raw, first_line)
         if not header:
             delimiter, header, text, first_line = _read_header(file, text, delimiter, first_line)
@@ -81,11 +82,11 @@ def _read_csv(file: SourceFile, kinds: Mapping[str, str] | None) -> Iterator[Blo
         raise refuse(f"'{file.shown}'", "the file is empty")
 
 
-def _cut(file: SourceFile) -> Iterator[tuple[int, bytes]]:
+def _cut(file: SourceFile, size: int) -> Iterator[tuple[int, bytes]]:
     """Yield (number of the first line, whole lines), never cut inside quotation marks."""
     rest, line = b"", 1
     with file.path.open("rb") as stream:
-        while piece := stream.read(BLOCK_BYTES):
+        while piece := stream.read(size):
             rest += piece
             end = rest.rfind(b"\n") + 1
             while end and rest.count(b'"', 0, end) % 2:
@@ -109,9 +110,7 @@ def _decode(file: SourceFile, raw: bytes, first_line: int) -> str:
         raise refuse(f"'{file.shown}', line {line}", byte, "save the whole file as UTF-8") from error
 
 
-def _read_header(
-    file: SourceFile, text: str, delimiter: str, line: int
-) -> tuple[str, list[str], str, int]:
+def _read_header(file: SourceFile, text: str, delimiter: str, line: int) -> tuple[str, list[str], str, int]:
     """Give the delimiter, the names, and what comes below them."""
     stripped = text.lstrip("\r\n")
     line += text[: len(text) - len(stripped)].count("\n")
@@ -141,7 +140,8 @@ class _Shape:
     first_line: int
 
     def parse(self, pl: Any, text: str, kinds: Mapping[str, str] | None) -> polars.DataFrame:
-        """Give the rows, numbers as Float64 where all can be read, all else as strings; blank lines are none."""
+        """Give the rows: numbers as Float64 where all can be read, else strings; blank lines are none."""
+        whole = text
         if "\n\n" in text or "\n\r\n" in text or text[0] in "\r\n":
             text = "".join(line for line in text.splitlines(keepends=True) if line.strip("\r\n"))
         typed = {
@@ -152,7 +152,7 @@ class _Shape:
         try:
             frame = pl.read_csv(data, schema=typed, **options)
         except pl.exceptions.PolarsError:
-            self.check_rows(text)
+            self.check_rows(whole)
             try:
                 frame = pl.read_csv(data, schema=dict.fromkeys(self.header, pl.String), **options)
             except pl.exceptions.PolarsError as error:
@@ -160,8 +160,10 @@ class _Shape:
                 raise refuse(lines, str(error).partition("\n")[0]) from error
         # a row that is too short has its last cells empty
         num_delimiters = (len(self.header) - 1) * len(frame)
-        if frame[self.header[-1]].null_count() and ('"' in text or text.count(self.delimiter) != num_delimiters):
-            self.check_rows(text)
+        if frame[self.header[-1]].null_count() and (
+            '"' in text or text.count(self.delimiter) != num_delimiters
+        ):
+            self.check_rows(whole)
         return frame  # type: ignore[no-any-return]
 
     def check_rows(self, text: str) -> None:
@@ -189,7 +191,7 @@ class _Shape:
 def _read_jsonl(file: SourceFile, kinds: Mapping[str, str] | None) -> Iterator[Block]:
     pl = import_extra("polars", need=f"data.source='{file.shown}'")
     is_empty = True
-    for first_line, raw in _cut(file):
+    for first_line, raw in _cut(file, BLOCK_BYTES if kinds else SAMPLE_BYTES):
         text = _decode(file, raw, first_line)
         lines = [number for number, line in enumerate(text.split("\n"), first_line) if line.strip()]
         if not lines:
@@ -200,7 +202,9 @@ def _read_jsonl(file: SourceFile, kinds: Mapping[str, str] | None) -> Iterator[B
         except pl.exceptions.PolarsError as error:
             raise _find_bad_json(file, text, first_line, error) from error
         yield Block(
-            file, frame, lambda row, lines=lines: (f"'{file.shown}', line {lines[row]}", None)  # type: ignore[misc]
+            file,
+            frame,
+            lambda row, lines=lines: (f"'{file.shown}', line {lines[row]}", None),  # type: ignore[misc]
         )
     if is_empty:
         raise refuse(f"'{file.shown}'", "the file is empty")
@@ -225,7 +229,9 @@ def _read_parquet(file: SourceFile, kinds: Mapping[str, str] | None) -> Iterator
     start = 0
     try:
         frames = pl.scan_parquet(file.path)
-        frames = frames.select([name for name in kinds if name in frames.collect_schema()]) if kinds else frames
+        frames = (
+            frames.select([name for name in kinds if name in frames.collect_schema()]) if kinds else frames
+        )
         for frame in frames.collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True):
             if len(frame):
                 yield Block(
@@ -324,7 +330,7 @@ def take_times(block: Block, name: str, *, is_numeric: bool) -> numpy.ndarray[An
     bad = (values.is_null() | ~values.is_finite()).arg_true()
     if len(bad):
         raise refuse(*describe_cell(block, name, int(bad[0]), "no time"), "write it as 2026-01-31T12:00:00")
-    return values.to_numpy()  # type: ignore[no-any-return]
+    return values.to_numpy()
 
 
 def take_codes(block: Block, name: str, codes: dict[str, int]) -> tuple[numpy.ndarray[Any, Any], int | None]:

@@ -76,7 +76,9 @@ def find_cache(cache_dir: str) -> Path:
     return Path(cache_dir) if cache_dir else Path(home, "trainkit", "data")
 
 
-def find_files(source: str, *, cache: Path, format_name: str = "auto", is_text: bool = False) -> list[SourceFile]:
+def find_files(
+    source: str, *, cache: Path, format_name: str = "auto", is_text: bool = False
+) -> list[SourceFile]:
     """Give the files of a path, a glob, a folder (in the order of names) or an address, all of one format.
 
     Raises:
@@ -108,7 +110,8 @@ def _list_paths(source: str, *, is_text: bool) -> list[Path]:
         wanted = inside if is_text else [each for each in inside if each.suffix.lower() in FORMATS]
         found = "no file" if not inside else f"{len(inside)} files, none of {', '.join(FORMATS)}"
     else:
-        wanted = sorted(Path(each) for each in glob.glob(str(path), recursive=True) if Path(each).is_file())
+        matches = glob.iglob(str(path), recursive=True)  # noqa: PTH207 - an absolute pattern, too
+        wanted = sorted(each for each in map(Path, matches) if each.is_file())
         found = "no such file" if not glob.has_magic(source) else "no file matches"
     if not source or not wanted:
         message = f"data.source='{source}': {found}; give a file, a glob, a folder, an address"

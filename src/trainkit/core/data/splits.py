@@ -60,5 +60,7 @@ def take_rows(part: Part, indices: Sequence[int]) -> Tensor:
 def sample_rows(part: Part, size: int) -> Tensor:
     """Give at most so many rows, evenly spread."""
     num = len(part)
-    places = torch.arange(num) if num <= size else torch.linspace(0, num - 1, size, dtype=torch.float64).long()
+    places = (
+        torch.arange(num) if num <= size else torch.linspace(0, num - 1, size, dtype=torch.float64).long()
+    )
     return places + part.start if isinstance(part, range) else part[places]

@@ -1,7 +1,7 @@
 """Named steps from the cells of a row to features: fitted on the training part, kept with the weights.
 
-Numbers: `impute_mean`, `impute_median`, then `standardize` or `min_max`. Categories: `impute_most_frequent`, then
-`one_hot`; without it a category is the number of its place among the training part's.
+Numbers: `impute_mean`, `impute_median`, then `standardize` or `min_max`. Categories: `impute_most_frequent`,
+then `one_hot`; without it a category is the number of its place among the training part's.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ NUMBER_STEPS = {
 class Fitted:
     """What the training part has taught: plain data, so that a checkpoint can hold it.
 
-    `numbers` has, of each column, two numbers for each of the number steps; `categories` has the categories of
-    each column in order; `most_frequent` the place of the most frequent one among them.
+    `numbers` has, of each column, two numbers for each of the number steps; `categories` those of each column
+    in order; `most_frequent` the place of the most frequent one among them.
     """
 
     steps: list[str]

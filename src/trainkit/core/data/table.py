@@ -66,7 +66,7 @@ class Prepared:
         )[:, 0]
 
     def report(self) -> dict[str, Any]:
-        """Give sizes, schema and steps, and how far apart each number's distributions in train and validation are.
+        """Give sizes, schema and steps, and how far train and validation are apart in each number.
 
         That is the two-sample Kolmogorov–Smirnov statistic, 0 to 1, of at most 10,000 rows of each.
         """
@@ -186,7 +186,9 @@ class Rows(Batched):
         self.categories = torch.tensor([*map(prepared.place, prepared.categories)]).long()
         self.target = prepared.place(target)
         self.classes = (
-            prepared.fitted.translate(target, manifest.categories[target]) if target in manifest.codes else None
+            prepared.fitted.translate(target, manifest.categories[target])
+            if target in manifest.codes
+            else None
         )
 
     def __len__(self) -> int:
@@ -216,7 +218,9 @@ def build_table(config: TableConfig, *, seed: int, saved: Mapping[str, Any] | No
     prepared = open_source(config, target=config.target, saved=saved)
     kind = prepared.table.manifest.kinds[config.target]
     if kind not in ("number", "category"):
-        message = f"data.target='{config.target}' is of kind {kind}: declare data.schema.{config.target}=category"
+        message = (
+            f"data.target='{config.target}' is of kind {kind}: declare data.schema.{config.target}=category"
+        )
         raise UsageError("data-column", message)
     num_features = prepared.fitted.count_features(prepared.numbers, prepared.categories)
     if not num_features:
@@ -240,7 +244,7 @@ def _check_classes(prepared: Prepared, config: TableConfig) -> None:
         if len(unseen):
             row = int(take_rows(part, [int(unseen[0])])) + 1
             message = (
-                f"'{config.source}', row {row}, {config.target}: the class {known[int(codes[unseen[0]])]!r} of the "
-                f"{name} part is in no row that was trained on; give data.split=random, or more rows"
+                f"'{config.source}', row {row}, {config.target}: the class {known[int(codes[unseen[0]])]!r} "
+                f"of the {name} part is in no row that was trained on; give data.split=random, or more rows"
             )
             raise UsageError("data-column", message)
