@@ -130,7 +130,7 @@ def open_source(
     if config.group:
         groups = table.codes[:, prepared.place(config.group)].long()
     prepared.parts = split_rows(manifest.num_rows, config, groups)
-    if not len(prepared.parts[0]):
+    if not len(prepared.parts[0]) and saved is None:
         message = f"data.source='{config.source}': {manifest.num_rows} rows leave none to train on"
         raise UsageError("data-empty", message)
     if saved is not None:
