@@ -107,7 +107,7 @@ def test_bad_series_are_explained(tmp_path, text, message):
 
 def test_a_missing_series_and_a_horizon_without_a_past_are_explained():
     """A file that is not there; nothing observed at all."""
-    with pytest.raises(UsageError, match="give 'waves' or a CSV file"):
+    with pytest.raises(UsageError, match="nothing.csv': no such file"):
         build_series(SeriesConfig(source="nothing.csv"), seed=0)
     config = TrainConfig(model=SSSDConfig(), data=SeriesConfig(window=8, horizon=8))
 

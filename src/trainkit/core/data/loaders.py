@@ -153,11 +153,11 @@ def build_loaders(
     for number, part in enumerate(parts):
         num_samples = len(part)  # type: ignore[arg-type]
         samplers.append(EpochSampler(num_samples, seed=seed, shuffle=number == 0, keyed=draws))
+        collate = _keep if isinstance(part, Batched) and not draws else None
         # A generator of its own: without one, every iter(loader) draws from the global RNG.
         loader = DataLoader(Seeded(part, seed=seed) if draws else part, batch_size=config.batch_size,
                             sampler=samplers[-1], generator=torch.Generator(), num_workers=num_workers,
-                            persistent_workers=num_workers > 0,
-                            collate_fn=_keep if isinstance(part, Batched) and not draws else None)  # fmt: skip
+                            persistent_workers=num_workers > 0, collate_fn=collate)  # fmt: skip
         loaders.append(loader)
     return Loaders(loaders[0], loaders[1], loaders[2], samplers[0], facts, prepared)
 
