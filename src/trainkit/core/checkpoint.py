@@ -30,7 +30,7 @@ FORMAT = 3  # 1 knew no place within an epoch, 2 called items tokens; both are r
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 # A resumed run continues the same run: these parts of the configuration may not differ.
 IDENTITY = ("model", "optimizer", "schedule", "data", "seed", "freeze")
-FREE = {"data.num_workers"}  # but for these
+FREE = {"data.num_workers", "data.cache_dir"}  # but for these
 _KEYS = {"format", "config", "model", "optimizer", "progress", "extra", "rng"}
 
 
@@ -288,12 +288,25 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: it cannot be read, or is none of ours.
     """
+    return cast(dict[str, Any], _read_own(path)["config"])
+
+
+def read_extra(path: Path) -> dict[str, Any]:
+    """Give the parts of a run's checkpoint that not every run has.
+
+    Raises:
+        UsageError: it cannot be read, or is none of ours.
+    """
+    return cast(dict[str, Any], _read_own(path).get("extra", {}))
+
+
+def _read_own(path: Path) -> dict[str, Any]:
     state = _read(path)
     if not isinstance(state, dict) or not isinstance(state.get("config"), dict) or "format" not in state:
         raise UsageError(
             "checkpoint-foreign", f"'{path}' is no trainkit checkpoint; give a last.ckpt or best.ckpt"
         )
-    return cast(dict[str, Any], state["config"])
+    return state
 
 
 def shorten(error: Exception) -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, get_args, get_origin
 
+from trainkit.errors import suggest
+
 Mistake = tuple[str, str]
 
 WORDS = {
@@ -106,6 +108,17 @@ class SSSDConfig(ModelConfig):
     model_dim: int = _allow(64, at_least=1)
     state_dim: int = _allow(64, at_least=2)
     num_timesteps: int = _allow(200, at_least=1)
+
+
+@dataclass
+class MLPConfig(ModelConfig):
+    """Linear layers with ReLU between them over all features of a row or window; sizes in features."""
+
+    name: str = "mlp"
+    hidden_dims: list[int] = field(
+        default_factory=lambda: [64, 64], metadata={"allowed": Allowed(at_least=1)}
+    )
+    dropout: float = _allow(0.0, at_least=0, below=1)
 
 
 @dataclass
@@ -268,18 +281,56 @@ class DigitsConfig(SplitConfig):
 
 
 @dataclass
-class SeriesConfig(SplitConfig):
-    """Windows of a series, of which the last `horizon` values are to be predicted.
+class SourceConfig(SplitConfig):
+    """Rows from CSV, TSV, Parquet or JSON lines: a file, a glob, a folder, or an address (http://, https://).
 
-    `source` is "waves", made up of sines and noise, or a CSV file with a header and numbers, in the order
-    of time. Train comes first, then validation, then test; no window is in two parts.
+    `columns` are what is learnt from, all if empty. `schema.COLUMN` declares what a column is (number,
+    category, time, text); what is not declared is inferred. Rows must be in the order of `time`, where it is
+    given. `steps` are done in order, fitted on the training part. `split`: temporal, random, grouped (no
+    `group` is in two parts) or walk_forward (fold `fold` of `num_folds`). `cache_dir` is the user's cache if
+    empty.
+    """
+
+    source: str = ""
+    format: str = _allow("auto", choices=("auto", "csv", "tsv", "parquet", "jsonl"))
+    columns: list[str] = field(default_factory=list)
+    time: str = ""
+    schema: dict[str, Any] = field(default_factory=dict)
+    steps: list[str] = field(default_factory=list)
+    split: str = "temporal"
+    group: str = ""
+    fold: int = _allow(1, at_least=1)
+    num_folds: int = _allow(5, at_least=1)
+    cache_dir: str = ""
+
+
+@dataclass
+class TableConfig(SourceConfig):
+    """A table, of which `target` is to be predicted: a category, or a number."""
+
+    name: str = "table"
+    target: str = ""
+    steps: list[str] = field(default_factory=lambda: ["standardize", "one_hot"])
+    split: str = _allow("random", choices=("temporal", "random", "grouped", "walk_forward"))
+
+
+@dataclass
+class SeriesConfig(SourceConfig):
+    """Windows of a series, of which the last `horizon` values are to be predicted, or each of `horizons`.
+
+    `source` is "waves", made up of sines and noise, or rows of numbers in the order of time. No window is in
+    two parts. With a `target` a batch is (what is observed, the target so many rows later, for each horizon).
     """
 
     name: str = "series"
     source: str = "waves"
     window: int = _allow(64, at_least=2)
     horizon: int = _allow(16, at_least=1)
+    horizons: list[int] = field(default_factory=list, metadata={"allowed": Allowed(at_least=1)})
     stride: int = _allow(8, at_least=1)
+    target: str = ""
+    steps: list[str] = field(default_factory=lambda: ["standardize"])
+    split: str = _allow("temporal", choices=("temporal", "walk_forward"))
 
 
 @dataclass
@@ -398,6 +449,11 @@ class TrainConfig:
     freeze: list[str] = field(default_factory=list)
 
 
+STEPS = ("impute_mean", "impute_median", "standardize", "min_max", "impute_most_frequent", "one_hot")
+_OF_WAVES = (  # the keys that a made-up series has a use for
+    *("batch_size", "num_workers", "train_fraction", "validation_fraction"),
+    *("window", "horizon", "horizons", "stride", "split", "fold", "num_folds"),
+)
 # Option name -> schema; the first option of a group is its default.
 GROUPS: dict[str, dict[str, type[Any]]] = {
     "model": {
@@ -405,6 +461,7 @@ GROUPS: dict[str, dict[str, type[Any]]] = {
         "lstm": LSTMConfig,
         "dit": DiTConfig,
         "sssd": SSSDConfig,
+        "mlp": MLPConfig,
         "import": ImportedModelConfig,
     },
     "optimizer": {
@@ -425,6 +482,7 @@ GROUPS: dict[str, dict[str, type[Any]]] = {
         "text": TextConfig,
         "digits": DigitsConfig,
         "series": SeriesConfig,
+        "table": TableConfig,
         "import": ImportedDataConfig,
     },
 }
@@ -434,6 +492,7 @@ DATA_OF = {
     "lstm": ("text", "import"),
     "dit": ("digits", "import"),
     "sssd": ("series", "import"),
+    "mlp": ("table", "series", "import"),
 }
 OPTIMIZER_OF = {"import": "own"}
 
@@ -462,14 +521,17 @@ def _check_type(key: str, entry: "dataclasses.Field[Any]", value: Any) -> Iterat
     """Compare types exactly: True is no integer here, and "3" is none either."""
     container = get_origin(entry.type)
     types = (container,) if container in (list, dict) else get_args(entry.type) or (entry.type,)
-    if type(value) not in types and not (float in types and type(value) is int):
+    inner = get_args(entry.type)[0] if container is list else None
+    fits = type(value) in types or (float in types and type(value) is int)
+    if not fits or (inner is not None and any(type(each) is not inner for each in value)):
         expected = " or ".join(WORDS[each] for each in types)
+        expected = "a list of integers" if inner is int else expected
         yield "config-type", f"{key}={value!r}: expected {expected}"
 
 
 def _check_range(key: str, entry: "dataclasses.Field[Any]", value: Any) -> Iterator[Mistake]:
     allowed = entry.metadata.get("allowed")
-    if allowed is not None and not allowed.accepts(value):
+    if allowed is not None and not all(map(allowed.accepts, value if isinstance(value, list) else [value])):
         infinite = isinstance(value, float) and not math.isfinite(value)
         yield "config-range", f"{key}={value!r}: {allowed.describe()}{' and finite' if infinite else ''}"
     if entry.name.startswith("limit_") and not (0 <= value <= 1 or (type(value) is int and value > 0)):
@@ -519,8 +581,14 @@ def _check_model(config: TrainConfig) -> Iterator[str]:
 
 def _check_data(config: TrainConfig) -> Iterator[str]:
     data = config.data
-    if isinstance(data, SeriesConfig) and data.horizon >= data.window:
-        yield f"data.horizon={data.horizon}: must be less than data.window={data.window}"
+    if isinstance(data, SeriesConfig):
+        yield from _check_series(config, data)
+    if isinstance(data, SourceConfig):
+        yield from _check_source(data)
+    if isinstance(data, TableConfig):
+        for key in ("source", "target"):
+            if not getattr(data, key):
+                yield f"data.{key}='': must be given, data.{key}=…"
     if isinstance(data, SplitConfig) and data.train_fraction + data.validation_fraction > 1:
         yield (
             f"data.validation_fraction={data.validation_fraction!r}: must be at most 1 - "
@@ -528,6 +596,44 @@ def _check_data(config: TrainConfig) -> Iterator[str]:
         )
     if isinstance(data, ImportedDataConfig) and not data.target:
         yield "data.target='': must be a dotted path, such as package.module.Name"
+
+
+def _check_series(config: TrainConfig, data: SeriesConfig) -> Iterator[str]:
+    if data.horizons:
+        if max(data.horizons) >= data.window:
+            yield f"data.horizons={data.horizons}: must be less than data.window={data.window}"
+    elif data.horizon >= data.window:
+        yield f"data.horizon={data.horizon}: must be less than data.window={data.window}"
+    if config.model.name == "mlp" and not data.target:
+        yield "data.target='': model=mlp predicts one column of a series; name it"
+    if config.model.name == "sssd" and data.target:
+        yield f"data.target='{data.target}': has no effect with model=sssd, which predicts all columns"
+    if data.source == "waves" and data != SeriesConfig(**{key: getattr(data, key) for key in _OF_WAVES}):
+        yield "data.source='waves': has no columns and takes no " + ", ".join(
+            f"data.{entry.name}"
+            for entry in dataclasses.fields(data)
+            if entry.name not in _OF_WAVES
+            and getattr(data, entry.name) != getattr(SeriesConfig(), entry.name)
+        )
+
+
+def _check_source(data: SourceConfig) -> Iterator[str]:
+    kinds = ("number", "category", "time", "text")
+    for name, kind in data.schema.items():
+        if kind not in kinds:
+            yield f"data.schema.{name}={kind!r}: must be one of {', '.join(map(repr, kinds))}"
+    for step in data.steps:
+        if step not in STEPS:
+            yield f"data.steps={data.steps}: no step is called '{step}'{suggest(step, STEPS)}"
+    if bool(data.group) != (data.split == "grouped"):
+        yield f"data.group='{data.group}': goes with data.split=grouped, and data.split is '{data.split}'"
+    if data.fold > data.num_folds:
+        yield f"data.fold={data.fold}: must be at most data.num_folds={data.num_folds}"
+    if (data.fold, data.num_folds) != (1, 5) and data.split != "walk_forward":
+        yield f"data.fold={data.fold}: has no effect with data.split={data.split}"
+    for name in (data.time, data.group, getattr(data, "target", "")):
+        if name and name in data.columns and not isinstance(data, SeriesConfig):
+            yield f"data.columns: '{name}' is not learnt from, it has another use"
 
 
 def _check_optimizer(config: TrainConfig) -> Iterator[str]:

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from trainkit.core.checkpoint import read_config, read_weights, shorten
+from trainkit.core.checkpoint import read_config, read_extra, read_weights, shorten
 from trainkit.core.compose import compose, fill_config
 from trainkit.core.data import Loaders, count_batches
 from trainkit.core.lightning import Place, open_loaders
 from trainkit.core.loop import EpochResult
 from trainkit.core.measuring import measure
-from trainkit.core.parts import build_task, choose_device, list_steps_of, set_up
-from trainkit.core.registry import DATASETS, import_object
+from trainkit.core.parts import build_task, choose_device, list_steps_of, open_data, set_up
+from trainkit.core.registry import import_object
 from trainkit.core.rng import seed_everything
 from trainkit.core.task import move_batch
 from trainkit.core.tracking import track_progress
@@ -51,7 +51,7 @@ def evaluate(
     config = compose(overrides, base=fill_config(read_config(checkpoint)))
     device = choose_device(config.trainer.device)
     seed_everything(config.seed)
-    data = DATASETS.load(config.data.name)(config.data, seed=config.seed)
+    data = open_data(config, saved=read_extra(checkpoint).get("data"))
     task = build_task(config, data)
     set_up(task)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainkit.core.checkpoint import Progress, Stateful, read_weights
-from trainkit.core.config import ImportedModelConfig, TrainConfig
+from trainkit.core.config import ImportedModelConfig, SourceConfig, TrainConfig
 from trainkit.core.data import EpochSampler, Loaders, count_batches
 from trainkit.core.imported import Estimator, Supervised
 from trainkit.core.lightning import Place, attach, is_lightning, open_loaders, overrides
@@ -63,7 +63,11 @@ class Run:
 
     def extra(self) -> dict[str, Stateful]:
         """Give the parts that not every run has."""
-        parts: dict[str, Any] = {"scaler": self.scaler, "average": self.average}
+        parts: dict[str, Any] = {
+            "scaler": self.scaler,
+            "average": self.average,
+            "data": self.loaders.prepared,
+        }
         parts |= {f"schedule{number}": each.scheduler for number, each in enumerate(self.schedules)}
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -78,15 +82,24 @@ class Run:
         return [each for each in found if isinstance(each, torch.Generator)]
 
 
-def build_run(config: TrainConfig, *, task: Any = None, data: Any = None, world: World = ALONE) -> Run:
+def build_run(
+    config: TrainConfig,
+    *,
+    task: Any = None,
+    data: Any = None,
+    world: World = ALONE,
+    saved: Mapping[str, Any] | None = None,
+) -> Run:
     """Build what is not given: data first, then the model, then what depends on both.
+
+    `saved` is what an earlier run has fitted to its data.
 
     Raises:
         UsageError: a part cannot be built, or does not go with another.
     """
     device = choose_device(config.trainer.device) if world.mesh is None else world.device
     if data is None:
-        data = DATASETS.load(config.data.name)(config.data, seed=config.seed)
+        data = open_data(config, saved=saved)
     if task is None:
         task = build_task(config, data)
     loaders = data if isinstance(data, Loaders) else open_loaders(data)
@@ -146,6 +159,16 @@ def build_run(config: TrainConfig, *, task: Any = None, data: Any = None, world:
         world=world,
         trained=trained,
     )
+
+
+def open_data(config: TrainConfig, *, saved: Mapping[str, Any] | None = None) -> Any:
+    """Give the data that the configuration names, its steps as they were fitted, if they were.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    options = {"saved": saved} if saved is not None and isinstance(config.data, SourceConfig) else {}
+    return DATASETS.load(config.data.name)(config.data, seed=config.seed, **options)
 
 
 def check_ranks(config: TrainConfig, task: Any, loaders: Loaders) -> None:

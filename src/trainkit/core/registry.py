@@ -64,6 +64,7 @@ MODELS = Registry(
         "lstm": "trainkit.core.models:LSTM",
         "dit": "trainkit.core.dit:DiT",
         "sssd": "trainkit.core.sssd:SSSD",
+        "mlp": "trainkit.core.mlp:MLP",
         "import": "trainkit.core.imported:import_task",
     },
 )
@@ -77,6 +78,7 @@ DATASETS = Registry(
         "text": "trainkit.core.text:build_text",
         "digits": "trainkit.core.datasets:build_digits",
         "series": "trainkit.core.datasets:build_series",
+        "table": "trainkit.core.data.table:build_table",
         "import": "trainkit.core.imported:import_data",
     },
 )

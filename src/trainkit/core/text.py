@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from trainkit.core.config import TextConfig
-from trainkit.core.data import IGNORE_INDEX, Batch, Loaders, build_loaders, split
+from trainkit.core.data import IGNORE_INDEX, Batch, Batched, Loaders, build_loaders, split
+from trainkit.core.data.source import find_cache, find_files
 from trainkit.errors import UsageError
 
 NUM_BYTES = 256
 BUILT_IN_SOURCE = "pydoc_data.topics"
 
 
-class Windows(Dataset[Batch]):
+class Windows(Batched):
     """Windows of one part; a document's last one is padded with token 0 on the right."""
 
     def __init__(self, documents: Sequence[bytes], *, sequence_length: int) -> None:
@@ -27,8 +26,8 @@ class Windows(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __getitem__(self, index: int) -> Batch:
-        return Batch(self.tokens[index], self.targets[index])
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        return Batch(self.tokens[indices], self.targets[indices])
 
 
 def cut_document(document: bytes, sequence_length: int) -> Batch:
@@ -59,20 +58,23 @@ def build_text(config: TextConfig, *, seed: int) -> Loaders:
 
 
 def read_documents(source: str) -> list[bytes]:
-    """Give Python's own help topics, or the paragraphs (split at blank lines) of a UTF-8 file.
+    """Give Python's own help topics, or the paragraphs (split at blank lines) of UTF-8 text.
+
+    That is a file, a glob, every file of a folder in the order of names, or an address.
 
     Raises:
         UsageError: there is no such file, or it is not UTF-8.
+        TrainkitError: an address does not answer.
     """
     if source == BUILT_IN_SOURCE:
         from pydoc_data.topics import topics  # late: half a megabyte of text
 
         return [text.encode() for text in topics.values()]
-    try:
-        text = Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            "data-unreadable",
-            f"data.source='{source}': {error}; give '{BUILT_IN_SOURCE}' or the path of a UTF-8 text file",
-        ) from error
-    return [paragraph.encode() for paragraph in text.split("\n\n") if paragraph.strip()]
+    documents = []
+    for file in find_files(source, cache=find_cache(""), is_text=True):
+        try:
+            text = file.path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError("data-unreadable", f"'{file.shown}': {error}; save it as UTF-8") from error
+        documents += [paragraph.encode() for paragraph in text.split("\n\n") if paragraph.strip()]
+    return documents

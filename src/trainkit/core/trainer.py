@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from trainkit.core.checkpoint import (
 )
 from trainkit.core.config import ImportedDataConfig, ImportedModelConfig, TrainConfig, validate
 from trainkit.core.data import count_batches
-from trainkit.core.files import remove
+from trainkit.core.files import remove, write_whole
 from trainkit.core.imported import Estimator
 from trainkit.core.journal import REPLACED, Journal
 from trainkit.core.lean import skip_dynamo
@@ -128,7 +129,11 @@ def _start(config: TrainConfig, world: World, **given: Any) -> Run:
         seed_everything(config.seed)
     if config.trainer.lean and (reason := skip_dynamo()) is not None and world.rank == 0:
         print(f"trainkit: trainer.lean has no effect: {reason}", file=sys.stderr)
-    run = build_run(config if state is None else replace(config, init_from=None), world=world, **given)
+    if state is None:
+        run = build_run(config, world=world, **given)
+    else:
+        saved = state["extra"].get("data")
+        run = build_run(replace(config, init_from=None), world=world, saved=saved, **given)
     run.config = config
     together.split_generators(world)
     if state is not None:
@@ -188,6 +193,8 @@ def _check_options(run: Run, state: dict[str, Any], path: str) -> None:
             if there[name] != getattr(trainer, name)
         ]
     done = state["progress"].get("epoch", {}).get("num_batches", 0)
+    if done and run.loaders.prepared is not None and run.loaders.prepared.is_changed:
+        wrong.append("the data is other than in the epoch that was begun")
     if done > run.place.num_training_batches * run.world.size:
         wrong.append(f"{done} batches of an epoch are done, and there are {run.place.num_training_batches}")
     if wrong:
@@ -219,6 +226,9 @@ def _open_folder(run: Run, enabled: list[str], found: Path | None) -> None:
         step=progress.count_steps(),
         table=found.parent / METRICS if found is not None else None,
     )
+    if run.loaders.prepared is not None:
+        with write_whole(run.folder / "data.json") as file:
+            json.dump(run.loaders.prepared.report(), file, indent=2)
 
 
 def _run_epoch(run: Run, epoch: int) -> None:

@@ -85,3 +85,9 @@ def tiny_config(text_file: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
         )
 
     return build
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is kept in the user's cache, nor found there."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

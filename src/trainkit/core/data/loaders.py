@@ -54,23 +54,32 @@ class EpochSampler(Sampler[Any]):
         self.rank, self.num_ranks, self.batch_size = world.rank, world.size, batch_size
         return math.ceil(self.num_samples / batch_size)
 
-    def _take_own(self, order: list[int]) -> list[int]:
-        if self.num_ranks == 1 or not order:
+    def _take_own(self, order: Tensor) -> Tensor:
+        if self.num_ranks == 1 or not len(order):
             return order
         size, last = self.batch_size, math.ceil(len(order) / self.batch_size) - 1
         own = range(self.rank, last + 1 + -(last + 1) % self.num_ranks, self.num_ranks)
-        return [index for number in own for index in order[min(number, last) * size :][:size]]
+        return torch.cat([order[min(number, last) * size :][:size] for number in own])
 
     def __len__(self) -> int:
-        return max(0, len(self._take_own(list(range(self.num_samples)))) - self.start)
+        num_own = (
+            self.num_samples if self.num_ranks == 1 else len(self._take_own(torch.arange(self.num_samples)))
+        )
+        return max(0, num_own - self.start)
 
     def __iter__(self) -> Iterator[Any]:
-        order = list(range(self.num_samples))
         if self.shuffle:
             generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
-            order = torch.randperm(self.num_samples, generator=generator).tolist()
-        rest = self._take_own(order)[self.start :]
-        return iter([(self.epoch, index) for index in rest] if self.keyed else rest)
+            order = torch.randperm(self.num_samples, generator=generator)
+        else:
+            order = torch.arange(self.num_samples)
+        return self._yield(self._take_own(order)[self.start :], self.epoch)
+
+    def _yield(self, order: Tensor, epoch: int) -> Iterator[Any]:
+        """Yield a part at a time: as Python's numbers, ten million indices take 400 MB."""
+        for start in range(0, len(order), 1 << 16):
+            part = order[start : start + (1 << 16)]
+            yield from ([(epoch, index) for index in part.tolist()] if self.keyed else part.tolist())
 
 
 class Seeded(Dataset[Any]):
@@ -97,11 +106,28 @@ class Seeded(Dataset[Any]):
                 restore_rng(before)
 
 
+class Batched(Dataset[Any]):
+    """A data set that gives whole batches at once: what collating its samples would give, to the bit."""
+
+    def __getitems__(self, indices: Sequence[int]) -> Any:
+        """Give the batch of these samples."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Any:
+        batch = self.__getitems__([index])
+        return type(batch)(*(part[0] for part in batch))
+
+
+def _keep(batch: Any) -> Any:
+    return batch
+
+
 @dataclass(frozen=True)
 class Loaders:
     """What is trained, validated and tested on; `facts` are what a model must know of it, such as vocab_size.
 
-    `sampler`, where it is ours, shuffles `train`: set its epoch first.
+    `sampler`, where it is ours, shuffles `train`: set its epoch first. `prepared`, where there are steps that
+    were fitted, is saved with the run.
     """
 
     train: Iterable[Any]
@@ -109,6 +135,7 @@ class Loaders:
     test: Iterable[Any]
     sampler: EpochSampler | None = None
     facts: Mapping[str, int] = field(default_factory=dict)
+    prepared: Any = None
 
 
 def build_loaders(
@@ -118,17 +145,21 @@ def build_loaders(
     seed: int,
     draws: bool = False,
     facts: Mapping[str, int] = MappingProxyType({}),
+    prepared: Any = None,
 ) -> Loaders:
     """Give loaders of (train, validation, test); `draws` says that reading a sample draws random numbers."""
     samplers, loaders = [], []
+    num_workers = config.num_workers
     for number, part in enumerate(parts):
-        samplers.append(EpochSampler(len(part), seed=seed, shuffle=number == 0, keyed=draws))  # type: ignore[arg-type]
+        num_samples = len(part)  # type: ignore[arg-type]
+        samplers.append(EpochSampler(num_samples, seed=seed, shuffle=number == 0, keyed=draws))
+        collate = _keep if isinstance(part, Batched) and not draws else None
         # A generator of its own: without one, every iter(loader) draws from the global RNG.
         loader = DataLoader(Seeded(part, seed=seed) if draws else part, batch_size=config.batch_size,
-                            sampler=samplers[-1], generator=torch.Generator(), num_workers=config.num_workers,
-                            persistent_workers=config.num_workers > 0)  # fmt: skip
+                            sampler=samplers[-1], generator=torch.Generator(), num_workers=num_workers,
+                            persistent_workers=num_workers > 0, collate_fn=collate)  # fmt: skip
         loaders.append(loader)
-    return Loaders(loaders[0], loaders[1], loaders[2], samplers[0], facts)
+    return Loaders(loaders[0], loaders[1], loaders[2], samplers[0], facts, prepared)
 
 
 def split(values: Sliceable, config: SplitConfig) -> tuple[Sliceable, Sliceable, Sliceable]:
