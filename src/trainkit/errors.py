@@ -62,12 +62,14 @@ def suggest(name: str, known: Iterable[str]) -> str:
     A name at one edit is nearest. For a dotted name the keys of its own section come first, then the whole
     and the last part among all, so that `max_epoch` finds `trainer.max_epochs`.
     """
-    import difflib  # late: 4 ms that only a mistake has to pay
-
     candidates = list(known)
     one_edit = [each for each in candidates if len(name) > 2 and _is_one_edit(name, each)]
-    if len(one_edit) == 1:
-        return _advise(one_edit, candidates)
+    return _advise(one_edit, candidates) if len(one_edit) == 1 else _suggest_near(name, candidates)
+
+
+def _suggest_near(name: str, candidates: list[str]) -> str:
+    import difflib  # late: 4 ms that only a mistake has to pay
+
     section, _, leaf_name = name.rpartition(".")
     siblings = [candidate for candidate in candidates if section and candidate.startswith(f"{section}.")]
     if siblings:

@@ -33,11 +33,7 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     guards = resolve_guards(options.guards)
     root = find_project()
-    base = load_table(root).get("base") if options.base is None else options.base
-    if base is None and not is_first_commit(root):
-        base = default_base(root)
-    if not isinstance(base, str | None):
-        raise UsageError("settings-type", f"[tool.trainkit] base = {base!r}: expected a string")
+    base = _choose_base(root, options.base)
     folder = options.output or root / ".trainkit"
     _check_writable(folder)
     judgement = judge(root, guards, base=base, progress=progress_printer())
@@ -48,6 +44,16 @@ def run(argv: list[str]) -> int:
     print(render_text(judgement.verdicts, max_evidence=_EVIDENCE, **text_options()))  # type: ignore[arg-type]
     print(f"\ngate: {_OUTCOMES[status]}    report: {_shorten(folder / 'report.json')}")
     return status
+
+
+def _choose_base(root: Path, given: str | None) -> str | None:
+    """Give the flag, the setting or the previous revision; None for a first commit, which has none."""
+    base = load_table(root).get("base") if given is None else given
+    if base is None and not is_first_commit(root):
+        base = default_base(root)
+    if not isinstance(base, str | None):
+        raise UsageError("settings-type", f"[tool.trainkit] base = {base!r}: expected a string")
+    return base
 
 
 def _check_writable(folder: Path) -> None:

@@ -87,21 +87,12 @@ def explain(
     assignments = _apply_layers(config, templates.read(choices), choices, templates)
     places = {group: f"{where}: " for group, (_, where) in templates.chosen.items() if group not in choices}
     _choose_implied(config, templates)
-    for override in parsed:
-        if not _is_choice(override, templates):
-            path = tuple(override.key_or_group.split("."))
-            given = flatten(path, override.value())
-            assignments += [Assignment(*each, str(override.input_line)) for each in given]
+    assignments += _list_given(parsed, templates)
     values = {key: value for key, _, value in iter_fields(config)}
     history = _assign(config, values, assignments, templates.broken, mistakes)
     places |= {each.key: f"{each.where}: " if each.in_file else "" for each, _ in history}
     _fill(config, _resolve(values, places, mistakes))
-    missing = dict(_find_missing(config))
-    for slug, message in validate(config):
-        key = message.partition("=")[0]
-        if key not in missing:
-            mistakes.append((slug, places.get(key, "") + message))
-    mistakes += [("config-missing", places.get(key, "") + message) for key, message in missing.items()]
+    mistakes += _judge(config, places)
     if not mistakes:
         mistakes += _check_targets(config, places)
     if mistakes:
@@ -166,8 +157,7 @@ def _refuse(override: Override, text: str, templates: Templates) -> Mistake | No
     key = override.key_or_group
     if override.is_delete():
         return "config-delete", f"{text!r}: no key can be deleted; give it a value instead"
-    own_group = key not in GROUPS and templates.is_group(key)  # +experiment=small, as Hydra has it
-    if (override.is_add() and not own_group) or (override.is_force_add() and templates.is_group(key)):
+    if _adds(override, templates):
         return "config-add", f"{text!r}: the keys are fixed, none can be added; to set one write {key}=…"
     if override.is_sweep_override():
         return "config-sweep", f"{text!r}: a sweep is many runs, give one value; quote it if it has a comma"
@@ -177,6 +167,14 @@ def _refuse(override: Override, text: str, templates: Templates) -> Mistake | No
             f"{text!r}: packages (@{override.package}) have no meaning here; write {key}=…",
         )
     return None
+
+
+def _adds(override: Override, templates: Templates) -> bool:
+    """Say whether it adds a key; `+experiment=small`, as Hydra has it for a group of the folder, does not."""
+    is_group = templates.is_group(override.key_or_group)
+    if override.is_force_add():
+        return is_group
+    return bool(override.is_add()) and not (is_group and override.key_or_group not in GROUPS)
 
 
 # --- choices
@@ -226,10 +224,8 @@ def _apply_layers(
             start(layer.group, layer.option)
             continue
         values = layer.values
-        for each in layer.values:
-            group, *rest = each.path
-            if group not in GROUPS or rest != ["name"] or layer.group == group:
-                continue
+        for each in _list_names(layer):
+            group = each.path[0]
             if group in given:
                 templates.replaced.setdefault(group, str(each.value))
                 values = [other for other in values if other.path[0] != group]
@@ -240,6 +236,14 @@ def _apply_layers(
                 templates.chosen[group] = (each.value, each.where)
         assignments += values
     return assignments
+
+
+def _list_names(layer: Layer) -> list[Assignment]:
+    """Give the names that a file has in sections of groups other than its own."""
+    own = layer.group
+    return [
+        each for each in layer.values if each.path in {(group, "name") for group in GROUPS if group != own}
+    ]
 
 
 def _choose_implied(config: TrainConfig, templates: Templates) -> None:
@@ -256,6 +260,14 @@ def _choose_implied(config: TrainConfig, templates: Templates) -> None:
 
 
 # --- values
+
+
+def _list_given(parsed: list[Override], templates: Templates) -> Iterator[Assignment]:
+    """Yield what the command line assigns."""
+    for override in parsed:
+        if not _is_choice(override, templates):
+            for path, value in flatten(tuple(override.key_or_group.split(".")), override.value()):
+                yield Assignment(path, value, str(override.input_line))
 
 
 def _assign(
@@ -314,16 +326,21 @@ def _fit(value: Any, kind: Any) -> Any:
 def _explain_unknown(given: Assignment, config: TrainConfig, known: list[str]) -> Mistake:
     key = given.key
     inside = [each for each in known if each.startswith(f"{key}.")]
-    if inside and given.in_file and key in GROUPS:
-        return "config-type", f"{key}: {given.value}: is chosen in the defaults list: - {key}: {given.value}"
     if inside:
-        return "config-type", f"{key}={given.value!r}: expected keys below it, such as {inside[0]}"
+        return "config-type", _explain_section(given, inside[0])
     group, _, name = key.partition(".")
     for option, schema in GROUPS.get(group, {}).items():
         if name in {entry.name for entry in dataclasses.fields(schema)}:
             chosen = getattr(config, group).name
             return "config-unknown-key", f"'{key}' is no key of {group}={chosen}; {group}={option} has it"
     return "config-unknown-key", f"'{key}' is no key of the configuration{_suggest_key(key, known)}"
+
+
+def _explain_section(given: Assignment, example: str) -> str:
+    if given.in_file and given.key in GROUPS:
+        written = f"{given.key}: {given.value}"
+        return f"{written}: is chosen in the defaults list: - {written}"
+    return f"{given.key}={given.value!r}: expected keys below it, such as {example}"
 
 
 def _suggest_key(key: str, known: list[str]) -> str:
@@ -383,6 +400,17 @@ def _fill(config: TrainConfig, values: dict[str, Any]) -> None:
 # --- what the schema does not know
 
 
+def _judge(config: TrainConfig, places: Mapping[str, str]) -> Iterator[Mistake]:
+    """Yield what the schema says, each with its place; of a missing value only that it is missing."""
+    missing = dict(_find_missing(config))
+    for slug, message in validate(config):
+        key = message.partition("=")[0]
+        if key not in missing:
+            yield slug, places.get(key, "") + message
+    for key, message in missing.items():
+        yield "config-missing", places.get(key, "") + message
+
+
 def _find_missing(config: TrainConfig) -> Iterator[tuple[str, str]]:
     """Yield (key, message) for each value that is still "???", as Hydra marks what must be given."""
     for key, _, value in iter_fields(config):
@@ -433,19 +461,25 @@ def _find_idle(
 ) -> dict[str, str]:
     """Give the overrides that change nothing, each with the reason."""
     busy = {change.where for change in changes}
-    last = {each.key: each.where for each, _ in history}
-    keys = {each.where: each.key for each, _ in history}
     brought = {group for each, _ in history if each.where in busy for group in each.choices}
+    winners = _find_winners(parsed, history, templates)
     idle = {}
     for override in parsed:
-        text, group = str(override.input_line), override.key_or_group
-        winner = (
-            templates.chosen[group][1]
-            if _is_choice(override, templates)
-            else last.get(keys.get(text, ""), text)
-        )
-        if text != winner:
-            idle[text] = f"{winner} comes later"
-        elif text not in busy and group not in brought:
-            idle[text] = "it is so already"
+        text = str(override.input_line)
+        if text in busy or (winners[text] == text and override.key_or_group in brought):
+            continue
+        idle[text] = "it is so already" if winners[text] == text else f"{winners[text]} comes later"
     return idle
+
+
+def _find_winners(
+    parsed: list[Override], history: list[tuple[Assignment, Any]], templates: Templates
+) -> dict[str, str]:
+    """Give, for each override, the one that has the last word on its key or group."""
+    last = {each.key: each.where for each, _ in history}
+    winners = {str(override.input_line): str(override.input_line) for override in parsed}
+    winners |= {each.where: last[each.key] for each, _ in history}
+    for override in parsed:
+        if _is_choice(override, templates):
+            winners[str(override.input_line)] = templates.chosen[override.key_or_group][1]
+    return winners

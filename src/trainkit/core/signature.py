@@ -18,6 +18,7 @@ from trainkit.core.config import WORDS
 from trainkit.errors import suggest
 
 _KINDS: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None)}
+_DATACLASS = {"dataclass", "dataclasses.dataclass"}
 _PLAIN = {"final", "typing.final", "no_type_check", "typing.no_type_check"}
 _MAX_HOPS = 8
 
@@ -30,6 +31,10 @@ class Parameter:
     required: bool
     kinds: tuple[type, ...] = ()
 
+    def accepts(self, value: Any) -> bool:
+        """Say whether the annotation allows the value; an integer is a number."""
+        return not self.kinds or type(value) in self.kinds or (float in self.kinds and type(value) is int)
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -38,14 +43,22 @@ class Signature:
     parameters: tuple[Parameter, ...]
     takes_more: bool = False
 
+    def find(self, name: str) -> Parameter | None:
+        """Give the parameter of that name, a free one for `**kwargs`."""
+        free = (Parameter(name, required=False),) if self.takes_more else ()
+        return next((each for each in (*self.parameters, *free) if each.name == name), None)
+
+    def list_required(self) -> list[str]:
+        """Give the names of those without a default."""
+        return [each.name for each in self.parameters if each.required]
+
 
 @dataclass(frozen=True)
 class _Found:
     """A definition, and the module that it stands in."""
 
-    node: ast.AST
+    node: ast.ClassDef | ast.FunctionDef
     module: str
-    body: list[ast.stmt]
 
 
 def find_mistakes(key: str, target: str, kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -56,25 +69,18 @@ def find_mistakes(key: str, target: str, kwargs: Mapping[str, Any]) -> Iterator[
     signature = read_signature(target)
     if signature is None:
         return
-    known = {each.name: each for each in signature.parameters}
     for name, value in kwargs.items():
-        if name not in known:
-            if not signature.takes_more:
-                hint = suggest(name, known) or "; it takes none"
-                yield (
-                    "config-unknown-key",
-                    f"{key}.{name}",
-                    f"'{key}.{name}' is no parameter of {target}{hint}",
-                )
-            continue
-        kinds = known[name].kinds
-        if kinds and type(value) not in kinds and not (float in kinds and type(value) is int):
-            expected = " or ".join(WORDS[each] for each in kinds)
-            message = f"{key}.{name}={value!r}: expected {expected}, as {target} is annotated"
-            yield "config-type", f"{key}.{name}", message
-    missing = [each.name for each in signature.parameters if each.required and each.name not in kwargs]
+        place = f"{key}.{name}"
+        parameter = signature.find(name)
+        if parameter is None:
+            hint = suggest(name, [each.name for each in signature.parameters]) or "; it takes none"
+            yield "config-unknown-key", place, f"'{place}' is no parameter of {target}{hint}"
+        elif not parameter.accepts(value):
+            expected = " or ".join(map(WORDS.__getitem__, parameter.kinds))
+            yield "config-type", place, f"{place}={value!r}: expected {expected}, as {target} is annotated"
+    missing = [f"{key}.{name}=…" for name in signature.list_required() if name not in kwargs]
     if missing:
-        yield "config-missing", key, f"{target} needs {', '.join(f'{key}.{name}=…' for name in missing)}"
+        yield "config-missing", key, f"{target} needs {', '.join(missing)}"
 
 
 def read_signature(target: str) -> Signature | None:
@@ -90,23 +96,25 @@ def _find(module: str, name: str, hops: int = _MAX_HOPS) -> _Found | None:
     if body is None or not hops:
         return None
     places = [each for each in body if name in _names(each)]
-    if not places:
-        stars = [each for each in body if isinstance(each, ast.ImportFrom) and each.names[0].name == "*"]
-        behind = [_find(_resolve(each, module), name, hops - 1) for each in stars]
-        return next(filter(None, behind), None)
-    if len(places) != 1:
-        return None
-    (place,) = places
+    if places:
+        return _follow(places[0], module, name, hops) if len(places) == 1 else None
+    stars = [_follow(each, module, name, hops) for each in body if "*" in _names(each)]
+    known = list(filter(None, stars))
+    return known[0] if len(known) == 1 else None
+
+
+def _follow(place: ast.stmt, module: str, name: str, hops: int) -> _Found | None:
+    """Give what a statement defines under the name, or what is behind its import."""
     if isinstance(place, ast.ClassDef | ast.FunctionDef):
-        return _Found(place, module, body)
+        return _Found(place, module)
     if isinstance(place, ast.ImportFrom):
-        (alias,) = (each for each in place.names if (each.asname or each.name) == name)
-        return _find(_resolve(place, module), alias.name, hops - 1)
+        inner = {each.asname or each.name: each.name for each in place.names}
+        return _find(_resolve(place, module), inner.get(name, name), hops - 1)
     return None
 
 
 def _names(statement: ast.stmt) -> set[str]:
-    """Give the names that a statement of a module binds, nested ones too, "*" left out."""
+    """Give the names that a statement of a module binds, nested ones too; "*" for a star."""
     names = set()
     for node in [statement] if isinstance(statement, ast.ClassDef | ast.FunctionDef) else ast.walk(statement):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -156,29 +164,33 @@ def _read(found: _Found, hops: int) -> Signature | None:
     if isinstance(found.node, ast.FunctionDef):
         plain = all(ast.unparse(each) in _PLAIN for each in found.node.decorator_list)
         return _read_arguments(found.node.args, skip=0) if plain else None
-    assert isinstance(found.node, ast.ClassDef)
     return _read_class(found.node, found, hops)
 
 
 def _read_class(node: ast.ClassDef, found: _Found, hops: int) -> Signature | None:
     decorators = {ast.unparse(each).partition("(")[0] for each in node.decorator_list}
-    is_dataclass = bool(decorators & {"dataclass", "dataclasses.dataclass"})
-    methods = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef)}
-    bound = [name for each in node.body for name in _names(each)]
-    if node.keywords or "__new__" in bound or bound.count("__init__") > ("__init__" in methods):
+    makers = [each for each in node.body if _names(each) & {"__init__", "__new__"}]
+    if node.keywords or decorators - _DATACLASS - _PLAIN:
         return None
-    if decorators - {"dataclass", "dataclasses.dataclass", *_PLAIN}:
-        return None
-    if "__init__" in methods:
-        method = methods["__init__"]
-        return None if method.decorator_list else _read_arguments(method.args, skip=1)
-    if is_dataclass:
+    if makers:
+        return _read_maker(makers)
+    if decorators & _DATACLASS:
         return _read_fields(node) if not node.bases else None
-    for base in node.bases:  # the first that is found must say: who comes after it is not asked
-        name = base.id if isinstance(base, ast.Name) else ""
-        inner = _find(found.module, name) if name and hops else None
-        return None if inner is None else _read(inner, hops - 1)
-    return Signature(())
+    return _read_base(node.bases[0], found.module, hops) if node.bases else Signature(())
+
+
+def _read_maker(makers: list[ast.stmt]) -> Signature | None:
+    """Give what the one `__init__` takes, after `self`."""
+    method = makers[0]
+    if not isinstance(method, ast.FunctionDef) or len(makers) > 1 or method.name == "__new__":
+        return None
+    return None if method.decorator_list else _read_arguments(method.args, skip=1)
+
+
+def _read_base(base: ast.expr, module: str, hops: int) -> Signature | None:
+    """Give what the first base takes: where it does not say, those behind it are not asked."""
+    found = _find(module, base.id) if isinstance(base, ast.Name) and hops else None
+    return None if found is None else _read(found, hops - 1)
 
 
 def _read_arguments(arguments: ast.arguments, *, skip: int) -> Signature | None:
@@ -197,18 +209,19 @@ def _read_arguments(arguments: ast.arguments, *, skip: int) -> Signature | None:
 
 def _read_fields(node: ast.ClassDef) -> Signature | None:
     """Give the fields of a dataclass that has no base; one that uses `field(…)` may have `init=False`."""
-    parameters = []
-    for each in node.body:
-        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
-            shown = ast.unparse(each.annotation)
-            if "ClassVar" in shown or "InitVar" in shown or "KW_ONLY" in shown:
-                return None
-            value = ast.unparse(each.value) if each.value is not None else ""
-            if "init=False" in value:
-                continue
-            required = not value or ("field(" in value and "default" not in value)
-            parameters.append(Parameter(each.target.id, required, _read_kinds(each.annotation)))
-    return Signature(tuple(parameters))
+    fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
+    shown = " ".join(ast.unparse(each.annotation) for each in fields)
+    if any(word in shown for word in ("ClassVar", "InitVar", "KW_ONLY")):
+        return None
+    return Signature(tuple(filter(None, map(_read_field, fields))))
+
+
+def _read_field(field: ast.AnnAssign) -> Parameter | None:
+    value = "" if field.value is None else ast.unparse(field.value)
+    if "init=False" in value:
+        return None
+    required = not value or ("field(" in value and "default" not in value)
+    return Parameter(ast.unparse(field.target), required, _read_kinds(field.annotation))
 
 
 def _read_kinds(annotation: ast.expr | None) -> tuple[type, ...]:

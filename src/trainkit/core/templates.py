@@ -195,23 +195,9 @@ class Templates:
         self, entry: _Entry, option: str, where: str, choices: tuple[str, ...], stack: tuple[str, ...]
     ) -> list[Layer]:
         group, name = entry.group, f"{entry.group}/{option}".removeprefix("/")
-        is_schema = option in GROUPS.get(group, {})
         file = self._find(name) if name not in stack else None
-        if file is None and is_schema:
-            if entry.package != group:
-                advice = f"write /{group}@_global_.{group}: {option}"
-                message = f"{where}: {group}={option} would lie in '{entry.package}'; {advice}"
-                self._blame("config-defaults", message)
-            return [Layer(group, option)]
-        if name in stack:
-            self._blame(
-                "config-defaults", f"{where}: '{name}' comes back to itself: {' > '.join([*stack, name])}"
-            )
-            return []
         if file is None:
-            if not entry.is_optional and name not in self._files:
-                self.refuse(group, f"{where}: {group}={option}".replace(" =", " "), option)
-            return []
+            return self._load_schema(entry, option, where, stack)
         package = entry.package if file.package is None else file.package
         layers = self._expand_file(file, group, package, choices, (*stack, name))
         has_schema = any(each.option and each.group == group for each in layers)
@@ -219,6 +205,22 @@ class Templates:
             schema = self._find_schema(layers, group, option, file)
             layers = ([Layer(group, schema)] if schema else []) + layers
         return layers
+
+    def _load_schema(self, entry: _Entry, option: str, where: str, stack: tuple[str, ...]) -> list[Layer]:
+        """Give the defaults of a schema's option; none for what there is not."""
+        group, name = entry.group, f"{entry.group}/{option}".removeprefix("/")
+        if option in GROUPS.get(group, {}):
+            if entry.package != group:
+                advice = f"write /{group}@_global_.{group}: {option}"
+                message = f"{where}: {group}={option} would lie in '{entry.package}'; {advice}"
+                self._blame("config-defaults", message)
+            return [Layer(group, option)]
+        if name in stack:
+            circle = " > ".join([*stack, name])
+            self._blame("config-defaults", f"{where}: '{name}' comes back to itself: {circle}")
+        elif not entry.is_optional and name not in self._files:
+            self.refuse(group, f"{where}: {group}={option}".replace(" =", " "), option)
+        return []
 
     def _find_schema(self, layers: list[Layer], group: str, option: str, file: _File) -> str:
         """Give the schema's option that a template fills: what it calls itself, else its file's name."""
@@ -266,31 +268,20 @@ class Templates:
 
     def _read_entry(self, item: Any, where: str, parent: str, package: str) -> _Entry | str:
         """Give the entry, or what is wrong with it."""
-        if isinstance(item, dict) and len(item) == 1:
-            (left, value), is_choice = next(iter(item.items())), True
-        else:
-            left, value, is_choice = item, None, False
+        is_choice = isinstance(item, dict) and len(item) == 1
+        left, value = next(iter(item.items())) if is_choice else (item, None)
         if not isinstance(left, str):
             return "expected a name, or group: option"
         *words, target = left.split() or [""]
-        if set(words) - {"optional", "override"} or (words and not is_choice and words != ["optional"]):
-            return "expected '[optional|override] group: option'"
         target, _, own_package = target.partition("@")
-        absolute = target.startswith("/")
-        target = target.strip("/")
+        is_absolute, target = target.startswith("/"), target.strip("/")
         if not is_choice:  # a file: its group is the folder that it lies in
             target, _, value = target.rpartition("/")
         options = value if isinstance(value, list) else [] if value is None else [value]
-        if any(not isinstance(option, str) or "${" in option or option == "???" for option in options):
-            return "expected the name of an option"
-        if "override" in words and len(options) != 1:
-            return "expected one option"
-        group = "/".join(filter(None, (target,) if absolute else (parent, target)))
-        if ".." in group.split("/"):
-            return "leads out of the folder"
+        group = "/".join(filter(None, ("" if is_absolute else parent, target)))
         relative = {"": target.replace("/", "."), "_here_": ""}.get(own_package, own_package)
         place = ".".join(filter(None, (package, relative)))
-        return _Entry(
+        return _find_fault(words, group, options, is_choice=is_choice) or _Entry(
             group=group,
             options=tuple(options),
             package=place.rpartition("_global_")[2].removeprefix("."),
@@ -329,6 +320,17 @@ class Templates:
             self._mistakes.append((slug, message))
 
 
+def _find_fault(words: list[str], group: str, options: list[Any], *, is_choice: bool) -> str:
+    """Say what is wrong with the parts of an entry, if anything."""
+    if not set(words) <= ({"optional", "override"} if is_choice else {"optional"}):
+        return "expected '[optional|override] group: option'"
+    if not all(isinstance(option, str) and "${" not in option and option != "???" for option in options):
+        return "expected the name of an option"
+    if "override" in words and len(options) != 1:
+        return "expected one option"
+    return "leads out of the folder" if ".." in group.split("/") else ""
+
+
 def flatten(path: tuple[Any, ...], value: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yield ((a, b), 3) for {a: {b: 3}}; an empty mapping is a value."""
     if isinstance(value, dict) and (value or not path):
@@ -354,10 +356,7 @@ def _read(path: Path) -> _File:
         lines = dict(_find_lines(node, (), path)) if node is not None else {}
         values = loader.construct_document(node) if node is not None else {}
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "is no YAML"
-        raise ValueError(f"{place}: {reason}") from error
+        raise ValueError(f"{path}{_describe(error)}") from error
     if not isinstance(values, dict | None):
         raise ValueError(f"{path}: expected keys with values")
     header = _PACKAGE.search(text.partition("\n\n")[0])
@@ -368,6 +367,13 @@ def _read(path: Path) -> _File:
         lines,
         None if package is None else package.removeprefix("_global_").removeprefix("."),
     )
+
+
+def _describe(error: Any) -> str:
+    """Give ":line: reason" of an error of PyYAML, whose kinds have different attributes."""
+    mark = getattr(error, "problem_mark", None)
+    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "is no YAML"
+    return f":{mark.line + 1}: {reason}" if mark is not None else f": {reason}"
 
 
 def _find_lines(node: Any, path: tuple[Any, ...], file: Path) -> Iterator[tuple[tuple[Any, ...], int]]:
