@@ -46,7 +46,7 @@ def run(argv: list[str]) -> int:
     description = "List, compare, show and repeat the runs of the core."
     raw = argparse.RawDescriptionHelpFormatter
     parser = Parser("runs", description, epilog=EPILOG, formatter_class=raw)
-    parser.add_argument("words", nargs="*", metavar="FILTER | ACTION ID ...", help="see below")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="filters, or an action and its runs")
     parser.add_argument("--output-dir", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
     parser.add_argument("--sort", metavar="KEY", help="by a column, a setting or a metric; -KEY: downwards")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -220,10 +220,8 @@ def _train_on(measure: Step, part: _Part, done: EpochResult, scaler: GradScaler 
         return False
     mean = outputs if isinstance(outputs, Tensor) else outputs.get("loss")
     if not isinstance(mean, Tensor) or mean.numel() != 1:
-        raise UsageError(
-            "model-unsuited",
-            f"training_step gave {describe_batch(outputs)}; it must give the mean loss []",
-        )
+        found = describe_batch({"loss": outputs} if isinstance(outputs, Tensor) else outputs)
+        raise UsageError("model-unsuited", f"training_step gave {found}; it must give the mean loss []")
     loss = mean
     if not divisor:
         loss = loss.nan_to_num(0.0, 0.0, 0.0) * 0.0

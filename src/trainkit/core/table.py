@@ -36,25 +36,38 @@ class Table:
 
     def __init__(self, path: Path, rows: list[dict[str, Any]]) -> None:
         self.path = path
-        self.rows = rows
+        self.names = list(COLUMNS)
+        self.rows: list[dict[str, Any]] = []
+        self.lines: list[str] = []
+        for row in rows:
+            self._add(row)
         self.is_new = True
         self.flush()
 
     def tell(self, row: Row) -> None:
         """Add the row; numbers as `repr` writes them."""
         place = {"epoch": row.epoch, "step": row.step, "part": row.part, "items": row.num_items}
-        self.rows.append(place | {name: repr(value) for name, value in row.values.items()})
+        self._add(place | {name: repr(value) for name, value in row.values.items()})
         self.is_new = True
+
+    def _add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        if missing := [name for name in row if name not in self.names]:
+            self.names += missing
+            self.lines = [self._format(each) for each in self.rows]
+        else:
+            self.lines.append(self._format(row))
+
+    def _format(self, row: dict[str, Any]) -> str:
+        return ",".join(str(row.get(name, "")) for name in self.names) + "\n"
 
     def flush(self) -> None:
         """Write it, whole or not at all."""
         if not self.is_new:
             return
-        names = dict.fromkeys((*COLUMNS, *(name for row in self.rows for name in row)))
         with write_whole(self.path, newline="") as file:
-            writer = csv.DictWriter(file, list(names), restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
+            csv.writer(file, lineterminator="\n").writerow(self.names)
+            file.writelines(self.lines)
         self.is_new = False
 
     def close(self, status: str, reason: str | None) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy
@@ -31,6 +32,11 @@ ASSET = Path(__file__).parents[2] / "assets" / "tracked_run.py"
 OUTSIDE = ("tensorboard", "wandb", "mlflow")
 
 
+needs_all = pytest.mark.skipif(
+    any(find_spec(name) is None for name in (*OUTSIDE, "sqlalchemy")), reason="needs all trackers"
+)
+
+
 def run_tracked(folder: Path, environment: dict[str, str], *saves: str) -> subprocess.CompletedProcess[str]:
     """Run the tiny tracked run in a process of its own."""
     command = [sys.executable, str(ASSET), str(folder), *saves]
@@ -46,6 +52,7 @@ def collect_points(rows: list[dict[str, str]]) -> dict[str, list[tuple[int, floa
     return points
 
 
+@needs_all
 def test_all_trackers_tell_the_same_of_a_run_that_was_killed(tmp_path, monkeypatch, uncovered):
     """Killed after a row was told and before its checkpoint: one run in each, each point once, the same values.
 
@@ -107,6 +114,7 @@ look()
 """
 
 
+@needs_all
 def test_what_is_not_enabled_is_not_imported(tmp_path, uncovered):
     """A run without trackers has none of their packages in its process; a planted import is seen."""
     command = [sys.executable, "-c", IMPORTED, str(tmp_path)]
