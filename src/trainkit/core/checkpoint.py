@@ -57,6 +57,11 @@ class Progress:
     epoch: dict[str, Any] = field(default_factory=dict)
     epochs_without_gain: int = 0
 
+    def count_steps(self) -> int:
+        """Give the steps of the whole run so far."""
+        done: int = self.epoch.get("num_steps", 0)
+        return self.num_steps + done
+
 
 def build_state(
     *,

@@ -338,10 +338,41 @@ class CsvConfig:
 
 
 @dataclass
+class TensorboardConfig:
+    """Whether TensorBoard's event files are written, to the run folder."""
+
+    enabled: bool = False
+
+
+@dataclass
+class WandbConfig:
+    """Weights & Biases; offline nothing leaves the machine (`wandb sync` sends it later)."""
+
+    enabled: bool = False
+    project_name: str = "trainkit"
+    mode: str = _allow("offline", choices=("offline", "online"))
+
+
+@dataclass
+class MlflowConfig:
+    """MLflow; without a `tracking_uri` it is `mlflow.db` (SQLite) in output_dir, for all runs there."""
+
+    enabled: bool = False
+    tracking_uri: str = ""
+    experiment_name: str = "trainkit"
+
+
+@dataclass
 class LoggerConfig:
-    """Where metrics go."""
+    """Where metrics go: at the end of each epoch and, with `every_n_steps` above 0, the training loss of each
+    n-th step (of the first rank's batches; an estimator has no such steps).
+    """
 
     csv: CsvConfig = field(default_factory=CsvConfig)
+    tensorboard: TensorboardConfig = field(default_factory=TensorboardConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+    mlflow: MlflowConfig = field(default_factory=MlflowConfig)
+    every_n_steps: int = _allow(0, at_least=0)
 
 
 @dataclass

@@ -28,6 +28,7 @@ from trainkit.core.optim import OwnSchedule, Several, read_configured
 from trainkit.core.registry import DATASETS, MODELS, OPTIMIZERS
 from trainkit.core.rng import capture_rng, restore_rng
 from trainkit.core.task import Steps, list_steps
+from trainkit.core.tracking import Trackers
 from trainkit.core.world import ALONE, World
 from trainkit.errors import UsageError, suggest
 
@@ -57,6 +58,7 @@ class Run:
     validation: EpochResult = field(default_factory=EpochResult)
     count_profiled: Callable[[], None] | None = None
     epoch_rng: dict[str, Any] = field(default_factory=dict)  # as the epoch began, for loaders not ours
+    trackers: Trackers = field(default_factory=Trackers)  # of the first rank; none of another
 
     def extra(self) -> dict[str, Stateful]:
         """Give the parts that not every run has."""
@@ -248,8 +250,11 @@ def initialize(task: nn.Module, path: Path) -> None:
     wrong = [
         f"{name} is {list(found[name].shape)} there and {list(own[name].shape)} here"
         for name in common
-        if found[name].shape != own[name].shape
+        if found[name].shape != own[name].shape and not isinstance(task, Estimator)  # that is bytes
     ]
+    if isinstance(task, Estimator) and not (task.online or getattr(task.estimator, "warm_start", False)):
+        message = "its fit begins anew; set model.online=true, or model.kwargs.warm_start=true"
+        raise UsageError("weights-unsuited", f"init_from='{path}': {message}")
     if wrong or not common:
         reason = "; ".join(wrong) or f"no name in it is one of {type(task).__name__}'s"
         raise UsageError("weights-unsuited", f"init_from='{path}': {reason}; give weights of this model")

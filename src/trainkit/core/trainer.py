@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,17 @@ from trainkit.core.config import ImportedDataConfig, ImportedModelConfig, TrainC
 from trainkit.core.data import count_batches
 from trainkit.core.files import remove
 from trainkit.core.imported import Estimator
+from trainkit.core.journal import REPLACED, Journal
 from trainkit.core.lean import skip_dynamo
 from trainkit.core.loop import EpochResult, run_training_epoch
 from trainkit.core.measuring import measure
 from trainkit.core.parts import Run, build_run, choose_device, open_epoch
 from trainkit.core.rng import capture_rng, seed_everything
 from trainkit.core.schedules import scale_learning_rate
-from trainkit.core.tracking import append_metrics, start_metrics, track_progress
+from trainkit.core.table import METRICS, Row
+from trainkit.core.tracking import follow_steps, list_enabled, open_trackers, track_progress
 from trainkit.core.world import World
-from trainkit.errors import ConfigError, UsageError
+from trainkit.errors import ConfigError, TrainkitError, UsageError
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,20 @@ def _train(run: Run) -> TrainResult:
                 _run_epoch(run, epoch)
         for when in ("on_train_end", "on_fit_end"):
             run.steps.hook(when)
-        return _finish(run)
+        result = _finish(run)
+        run.trackers.close("finished")
+        return result
+    except BaseException as error:
+        slug = f"{error.slug}: " if isinstance(error, TrainkitError) else ""
+        status = "failed" if isinstance(error, Exception) else "interrupted"
+        run.trackers.close(status, f"{slug or type(error).__name__ + ': '}{error}".rstrip(": "))
+        raise
     finally:
         run.steps.detach()
 
 
 def _start(config: TrainConfig, world: World, **given: Any) -> Run:
+    enabled = list_enabled(config)
     found = _find_checkpoint(config)
     state = load_checkpoint(found, config, world=world) if found else None
     if config.trainer.precision == "tf32":
@@ -122,7 +132,8 @@ def _start(config: TrainConfig, world: World, **given: Any) -> Run:
         _check_resume(run, str(found))
     if config.trainer.compile:
         run.steps = replace(run.steps, training=torch.compile(run.steps.training))
-    _prepare_folder(run, is_new=found is None or found.resolve().parent != run.folder.resolve())
+    if not world.rank:
+        _open_folder(run, enabled, found)
     return run
 
 
@@ -179,26 +190,37 @@ def _check_options(run: Run, state: dict[str, Any], path: str) -> None:
         raise UsageError("checkpoint-mismatch", message)
 
 
-def _prepare_folder(run: Run, *, is_new: bool) -> None:
-    """Write the configuration; the checkpoints of another run go, or they would be resumed one day."""
-    if run.world.rank:
-        return
+def _open_folder(run: Run, enabled: list[str], found: Path | None) -> None:
+    """Open the trackers in the run's folder; what another run has left there goes.
+
+    Its checkpoints would be resumed one day, its events would be taken for this run's.
+    """
+    goes_on = found is not None and found.resolve().parent == run.folder.resolve()
+    old = (LAST, PREVIOUS, BEST, f"previous-{BEST}", *REPLACED)
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
-        for name in (LAST, PREVIOUS, BEST, f"previous-{BEST}") if is_new else ():
+        for name in () if goes_on else old:
             remove(run.folder / name)
     except OSError as error:
         message = f"output_dir/exp_name={run.folder}: {error.strerror}; give another output_dir"
         raise UsageError("output-not-writable", message) from error
-    (run.folder / "config.json").write_text(json.dumps(asdict(run.config), indent=2) + "\n", encoding="utf-8")
-    if run.config.logger.csv.enabled:
-        start_metrics(run.folder / "metrics.csv", num_epochs=run.progress.num_epochs)
+    progress, resumed = run.progress, found is not None
+    run.trackers = open_trackers(
+        enabled,
+        run.config,
+        run.folder,
+        partial(Journal, run.folder, run.config, progress, run.device, goes_on=goes_on, resumed=resumed),
+        num_epochs=progress.num_epochs,
+        step=progress.count_steps(),
+        table=found.parent / METRICS if found is not None else None,
+    )
 
 
 def _run_epoch(run: Run, epoch: int) -> None:
     """Train, validate, write metrics, save: in this order, so that a crash repeats what was not saved."""
     trainer, progress, place = run.config.trainer, run.progress, run.place
     before = together.share_epoch(progress.epoch, run.world)
+    tell_step = follow_steps(run.trackers, run.config.logger.every_n_steps, epoch=epoch, before=before)
     batches, total = open_epoch(run, epoch, num_done=before.num_batches)
     place.current_epoch = epoch
     run.steps.hook("on_train_epoch_start")
@@ -217,6 +239,8 @@ def _run_epoch(run: Run, epoch: int) -> None:
         run.steps.end_batch()
         if run.count_profiled is not None:
             run.count_profiled()
+        if tell_step is not None:
+            tell_step(done, place.global_step)
         every = trainer.save_every_n_steps
         if every and place.global_step % every == 0 and done.num_batches < total:
             progress.epoch = together.merge_epoch(done, run.world)
@@ -344,15 +368,10 @@ def _evaluate(run: Run, part: str) -> EpochResult:
 
 
 def _log(run: Run, part: str, result: EpochResult) -> None:
-    if run.config.logger.csv.enabled and run.world.rank == 0:
-        progress = run.progress
-        append_metrics(
-            run.folder / "metrics.csv",
-            epoch=progress.num_epochs - 1,
-            step=progress.num_steps,
-            part=part,
-            result=result,
-        )
+    if result.num_items:
+        epoch, step = run.progress.num_epochs - 1, run.progress.num_steps
+        values = {"loss": result.mean_loss} | result.metrics
+        run.trackers.tell(Row(epoch, step, part, result.num_items, values))
 
 
 def _save(run: Run) -> None:
@@ -370,6 +389,7 @@ def _save(run: Run) -> None:
 
 
 def _write(run: Run, *, is_best: bool) -> None:
+    run.trackers.flush()
     state = build_state(
         config=run.config,
         model=run.task,

@@ -52,7 +52,10 @@ trainer.max_epochs trainer.limit_train_batches trainer.limit_val_batches trainer
 trainer.accumulate_grad_batches trainer.average_over trainer.clip_norm
 trainer.save_every_n_steps trainer.ema_decay
 trainer.patience trainer.monitor trainer.compile trainer.profile_steps trainer.lean trainer.strategy trainer.precision trainer.device
-logger.csv.enabled exp_name seed output_dir resume
+logger.csv.enabled logger.tensorboard.enabled
+logger.wandb.enabled logger.wandb.project_name logger.wandb.mode
+logger.mlflow.enabled logger.mlflow.tracking_uri logger.mlflow.experiment_name logger.every_n_steps
+exp_name seed output_dir resume
 init_from freeze
 """
 

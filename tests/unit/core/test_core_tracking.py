@@ -3,8 +3,9 @@
 import io
 import sys
 
-from trainkit.core.loop import EpochResult
-from trainkit.core.tracking import append_metrics, start_metrics, track_progress
+from trainkit.core.config import TrainConfig
+from trainkit.core.table import Row, open_csv
+from trainkit.core.tracking import Opening, track_progress
 
 
 class Terminal(io.StringIO):
@@ -14,27 +15,47 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_resumed_table_drops_what_will_be_repeated(tmp_path):
-    """Rows of later epochs and of the test go, so that the continued table is that of one run."""
-    path = tmp_path / "metrics.csv"
-    start_metrics(path, num_epochs=0)
-    for epoch, part in [(0, "train"), (0, "test"), (1, "train")]:
-        append_metrics(
-            path, epoch=epoch, step=5, part=part, result=EpochResult(1.0, 4, 5, metric_sums={"accuracy": 2.0})
-        )
-    start_metrics(path, num_epochs=1)
+def tell_table(opening: Opening, *places: tuple[int, int, str]) -> str:
+    """Give metrics.csv after rows at these (epoch, step, part)."""
+    table = open_csv(opening)
+    for epoch, step, part in places:
+        more = {} if part == "step" else {"accuracy": 0.5}
+        table.tell(Row(epoch, step, part, 4, {"loss": 0.25} | more))
+    table.flush()
+    return (opening.folder / "metrics.csv").read_text(encoding="utf-8")
 
-    assert path.read_text(encoding="utf-8").splitlines() == [
-        "epoch,step,part,items,loss,metrics",
-        '0,5,train,4,0.25,"{""accuracy"": 0.5}"',
-    ]
+
+def test_table_is_wide(tmp_path):
+    """A column per value, empty where a part has none."""
+    text = tell_table(Opening(TrainConfig(), tmp_path, {}), (0, 3, "step"), (0, 5, "train"))
+
+    assert text == "epoch,step,part,items,loss,accuracy\n0,3,step,4,0.25,\n0,5,train,4,0.25,0.5\n"
+
+
+def test_resumed_table_drops_what_will_be_repeated(tmp_path):
+    """Rows of later epochs and steps and of the test go, so that the continued table is that of one run."""
+    whole = [(0, 5, "train"), (0, 5, "validation"), (1, 6, "step"), (1, 8, "step"), (1, 10, "train")]
+    tell_table(Opening(TrainConfig(), tmp_path, {}), *whole[:4], (1, 10, "test"))
+    resumed = Opening(TrainConfig(), tmp_path, {}, num_epochs=1, step=7, table=tmp_path / "metrics.csv")
+    text = tell_table(resumed, *whole[3:])
+
+    assert text == tell_table(Opening(TrainConfig(), tmp_path, {}), *whole)
+
+
+def test_old_table_goes_on(tmp_path):
+    """What an earlier version wrote, with JSON in a cell, becomes columns."""
+    old = tmp_path / "metrics.csv"
+    old.write_text('epoch,step,part,tokens,loss,metrics\r\n0,5,train,4,0.25,"{""accuracy"": 0.5}"\r\n')
+    text = tell_table(Opening(TrainConfig(), tmp_path, {}, num_epochs=1, step=5, table=old))
+
+    assert text == "epoch,step,part,items,loss,accuracy\n0,5,train,4,0.25,0.5\n"
 
 
 def test_resume_without_a_table_starts_one(tmp_path):
     """A resumed run in a new folder writes the header."""
-    start_metrics(tmp_path / "metrics.csv", num_epochs=3)
+    opening = Opening(TrainConfig(), tmp_path, {}, num_epochs=3, table=tmp_path / "nothing.csv")
 
-    assert (tmp_path / "metrics.csv").read_text(encoding="utf-8").startswith("epoch,step")
+    assert tell_table(opening) == "epoch,step,part,items,loss\n"
 
 
 def test_pipe_is_quiet(capsys):
