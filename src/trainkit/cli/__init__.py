@@ -21,6 +21,7 @@ COMMANDS = {
     "gpu": ("trainkit.cli.guards", "guard the tests that need a CUDA device"),
     "check": ("trainkit.cli.check", "compose and validate a configuration, without torch"),
     "train": ("trainkit.cli.train", "train the core on a configuration"),
+    "runs": ("trainkit.cli.runs", "list, compare, show and repeat the runs of the core"),
     "evaluate": ("trainkit.cli.evaluate", "measure checkpoints on one task or many, as a table"),
 }
 
