@@ -167,18 +167,36 @@ def load_checkpoint(path: Path, config: TrainConfig, *, world: World = ALONE) ->
             "best.ckpt that this version wrote",
         )
     ours, theirs = asdict(config), _fill_in(state["config"])
-    differences = [
-        f"{key} is {there!r} there and {here!r} here"
+    differences = {
+        key: f"{key} is {there!r} there and {here!r} here"
         for part in IDENTITY
         for key, there, here in _diff(part, theirs.get(part, ours[part]), ours[part])
         if key not in FREE
-    ]
-    if differences:
-        raise UsageError(
-            "checkpoint-mismatch",
-            f"'{path}' is of another run: {'; '.join(differences)}; give the same settings, or train anew",
-        )
+    }
+    if differences and all(map(_is_data, differences)) and _may_take_other_data(path, state, config):
+        if world.rank == 0:
+            print(f"trainkit: going on with other data: {'; '.join(differences.values())}", file=sys.stderr)
+    elif differences:
+        advice = "give the same settings, or train anew"
+        if all(map(_is_data, differences)):
+            advice = (
+                "other data goes on in a folder of its own (exp_name=…), after a whole epoch, by a constant "
+            )
+            advice += "schedule; or begin anew with init_from="
+        message = f"'{path}' is of another run: {'; '.join(differences.values())}; {advice}"
+        raise UsageError("checkpoint-mismatch", message)
     return state
+
+
+def _is_data(key: str) -> bool:
+    return key.startswith("data.")
+
+
+def _may_take_other_data(path: Path, state: dict[str, Any], config: TrainConfig) -> bool:
+    """Say whether new data may follow: in a run of its own, after a whole epoch, no schedule counts steps."""
+    own = path.resolve().parent != Path(config.output_dir, config.exp_name).resolve()
+    whole = not state["progress"].get("epoch")
+    return own and whole and config.schedule.name == "constant"
 
 
 def _read_or_previous(path: Path, world: World) -> Any:

@@ -22,6 +22,7 @@ from trainkit.core.config import (
     TrainConfig,
     TrainerConfig,
 )
+from trainkit.core.data import EpochSampler
 from trainkit.core.trainer import train
 from trainkit.errors import ConfigError, UsageError
 
@@ -319,6 +320,66 @@ def test_online_learning_resumes_bitwise(tmp_path):
     assert straight.num_steps == 2 * math.ceil(1078 / 64)
     assert (rest.train, rest.validation, rest.test) == (straight.train, straight.validation, straight.test)
     assert straight.test.metrics["accuracy"] > 0.5
+
+
+@pytest.mark.parametrize("key", ["resume", "init_from"])
+def test_online_learning_goes_on_with_new_data(tmp_path, capsys, key):
+    """What was learnt from the old is the beginning: `partial_fit` sees the new alone, bitwise as by hand."""
+    pytest.importorskip("skops")
+    from sklearn.linear_model import SGDRegressor
+
+    def make(name, target, **more):
+        data = ImportedDataConfig(target=f"project.{target}", batch_size=20)
+        config = configure_estimator(
+            tmp_path,
+            "sklearn.linear_model.SGDRegressor",
+            online=True,
+            data=data,
+            random_state=0,
+            shuffle=False,
+        )
+        config.trainer = replace(config.trainer, max_epochs=2 if more.get("resume") else 1)
+        return replace(config, output_dir=str(tmp_path), exp_name=name, **more)
+
+    def learn(target, estimator, epoch):
+        train_set = sys.modules["project"].__dict__[target]()[0]
+        order = EpochSampler(40, seed=0)
+        order.set_epoch(epoch)
+        rows = [train_set[index] for index in order]
+        for start in (0, 20):
+            inputs, targets = zip(*rows[start : start + 20], strict=True)
+            estimator.partial_fit(torch.stack(inputs).numpy(), torch.stack(targets).numpy())
+
+    old = train(make("old", "make_line")).run_folder / "last.ckpt"
+    result = train(make("new", "make_other_line", **{key: str(old)}))
+    by_hand = SGDRegressor(random_state=0, shuffle=False)
+    learn("make_line", by_hand, 0)
+    learn("make_other_line", by_hand, 1 if key == "resume" else 0)
+    told = "going on with other data: data.target is 'project.make_line' there and"
+    inputs, targets = make_other_line()[2].tensors
+    loss = ((torch.from_numpy(by_hand.predict(inputs.numpy())) - targets) ** 2).mean().item()
+
+    assert result.test.mean_loss == pytest.approx(loss, rel=1e-12)
+    assert (told in capsys.readouterr().err) == (key == "resume")
+
+
+def test_fitting_anew_has_no_use_for_weights(tmp_path):
+    """`init_from` without `partial_fit` or a warm start would have no effect, and is refused."""
+    pytest.importorskip("skops")
+    data = ImportedDataConfig(target="project.make_line", batch_size=20)
+    config = replace(configure_estimator(tmp_path, "sklearn.linear_model.Ridge", data=data), exp_name="old")
+    path = train(config).run_folder / "last.ckpt"
+    with pytest.raises(UsageError, match=r"its fit begins anew; set model\.online=true"):
+        train(replace(config, exp_name="new", init_from=str(path)))
+
+
+def make_line(slope=2):
+    inputs = torch.linspace(-1, 1, 40, dtype=torch.float64)[:, None]
+    return (TensorDataset(inputs, slope * inputs[:, 0]),) * 3
+
+
+def make_other_line():
+    return make_line(slope=-3)
 
 
 def test_a_regressor_has_the_mean_squared_error(tmp_path):

@@ -6,13 +6,14 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 
 import pytest
 import torch
 
 from trainkit.core import measuring, trainer
-from trainkit.core.config import CsvConfig, LoggerConfig, TrainConfig
+from trainkit.core.config import CsvConfig, LinearConfig, LoggerConfig, TrainConfig
 from trainkit.core.loop import EpochResult, run_validation_epoch
 from trainkit.core.parts import choose_device
 from trainkit.core.trainer import train
@@ -362,3 +363,50 @@ def test_auto_takes_cuda_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
 
     assert [choose_device(name).type for name in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+
+
+def test_new_data_goes_on_in_a_run_of_its_own(tiny_config, text_file, tmp_path, capsys):
+    """Weights, optimizer and epochs go on; the best loss begins anew, and the table has both parts."""
+    config = tiny_config(max_epochs=1)
+    old = train(config)
+    new_text = tmp_path / "new.txt"
+    new_text.write_text(text_file.read_text().replace("loss", "gain"))
+    again = replace(config, data=replace(config.data, source=str(new_text)), exp_name="new")
+    again.trainer = replace(config.trainer, max_epochs=2)
+    again.resume = str(old.run_folder / "last.ckpt")
+    result = train(again)
+    rows = read_rows(result.run_folder)
+
+    assert (
+        f"going on with other data: data.source is '{text_file}' there and '{new_text}'"
+        in capsys.readouterr().err
+    )
+    assert (result.num_epochs, result.num_steps) == (2, 2 * old.num_steps)
+    assert [row["epoch"] for row in rows] == ["0", "0", "1", "1", "1"]
+    assert rows[:2] == read_rows(old.run_folder)[:2]
+    assert result.best_checkpoint.exists()
+
+
+@pytest.mark.parametrize("wrong", ["folder", "schedule", "epoch", "model"])
+def test_new_data_is_refused_where_it_would_not_go_on(tiny_config, text_file, tmp_path, monkeypatch, wrong):
+    """In the same folder, below a schedule that counts steps, in the midst of an epoch, with another model."""
+    config = tiny_config(max_epochs=2, save_every_n_steps=1)
+    if wrong == "schedule":
+        config.schedule = LinearConfig()
+    with monkeypatch.context() as patch:
+        count_steps(patch, die_after=2 if wrong == "epoch" else 1000)
+        with pytest.raises(KilledError) if wrong == "epoch" else nullcontext():
+            train(config)
+    new_text = tmp_path / "new.txt"
+    new_text.write_text(text_file.read_text() * 2)
+    again = replace(config, data=replace(config.data, source=str(new_text)))
+    again.exp_name = config.exp_name if wrong == "folder" else "new"
+    again.trainer = replace(config.trainer, max_epochs=3)
+    again.resume = str(tmp_path / "runs" / config.exp_name / "last.ckpt")
+    if wrong == "model":
+        again.model = replace(config.model, dropout=0.3)
+    with pytest.raises(UsageError, match=r"data\.source is") as caught:
+        train(again)
+
+    assert caught.value.slug == "checkpoint-mismatch"
+    assert ("begin anew with init_from=" in str(caught.value)) == (wrong != "model")
