@@ -2,7 +2,8 @@
 
 In each round one trial of a study (SQLite, TPE, median pruner, each epoch told) and one bare `train`, in an
 order drawn anew; both write their run folders to the same disk. Printed, of wall and CPU time: median and
-range of the rounds' ratios, the medians, and what the least differ by. Run: python benchmarks/sweep_overhead.py
+range of the rounds' ratios, the medians, and what the least differ by.
+Run: python benchmarks/sweep_overhead.py
 """
 
 from __future__ import annotations
