@@ -1,0 +1,82 @@
+"""Hydra's multirun around our training: a grid here, and through submitit's local mode."""
+
+import json
+import sys
+
+import pytest
+
+from trainkit.core import multirun
+
+QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
+
+
+@pytest.fixture
+def launch(text_file, tmp_path, monkeypatch):
+    """Run the entry point; give its exit status and the configurations of the jobs, in their order."""
+    pytest.importorskip("hydra")
+    from hydra.core.global_hydra import GlobalHydra
+
+    def run(*arguments):
+        small = [
+            "model.embedding_dim=4",
+            "model.hidden_dim=8",
+            "data.sequence_length=16",
+            "trainer.max_epochs=1",
+        ]
+        limits = [f"trainer.limit_{part}_batches=1" for part in ("train", "val", "test")]
+        fixed = ["model=lstm", *small, *limits, "trainer.device=cpu", f"data.source={text_file}"]
+        monkeypatch.setattr(
+            sys, "argv", ["multirun", *arguments, *fixed, f"hydra.sweep.dir={tmp_path}/out", *QUIET]
+        )
+        monkeypatch.chdir(tmp_path)
+        try:
+            status = multirun.main()
+        finally:
+            GlobalHydra.instance().clear()
+        paths = sorted(tmp_path.glob("out/*/config.json"))
+        return status, [json.loads(path.read_text()) for path in paths]
+
+    return run
+
+
+def test_a_grid_is_trained_combination_by_combination(launch, tmp_path):
+    """Hydra cuts the list, each job trains its own combination in its own folder, with our types."""
+    status, configs = launch("--multirun", "optimizer.learning_rate=1e-3,1e-2")
+
+    assert status == 0
+    assert [config["optimizer"]["learning_rate"] for config in configs] == [1e-3, 1e-2]
+    assert [config["exp_name"] for config in configs] == ["0", "1"]
+    assert (tmp_path / "out/1/best.ckpt").exists()
+
+
+def test_submitit_launches_the_same_jobs(launch, monkeypatch, uncovered):
+    """Through a launcher of a cluster, in its local mode: processes of their own."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    for name, value in uncovered.items():
+        monkeypatch.setenv(name, value)
+    status, configs = launch("-m", "seed=3,4", "hydra/launcher=submitit_local")
+
+    assert status == 0
+    assert [config["seed"] for config in configs] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("-m", "optimizer.learning_rat=1e-3,1e-2"),
+            "config-unknown-key: 'optimizer.learning_rat' is no key",
+        ),
+        (
+            ("-m", "model.dropout=interval(0,0.5)"),
+            "sweep-space: 'model.dropout=interval(0,0.5)': a grid needs",
+        ),
+        (("seed=x",), "config-type: seed='x': expected an integer"),
+    ],
+)
+def test_a_mistake_is_ours_to_explain(launch, capsys, arguments, said):
+    """One line, status 2, and Hydra has launched nothing."""
+    status, configs = launch(*arguments)
+
+    assert (status, configs) == (2, [])
+    assert capsys.readouterr().err.startswith(f"trainkit: error: {said}")
