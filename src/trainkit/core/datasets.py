@@ -59,7 +59,10 @@ class Windows(Batched):
         self.columns, self.target = list(columns), target  # of a table; of what is learnt from
 
     def _read(self, rows: slice | Tensor) -> Tensor:
-        return self.rows.numbers[rows] if isinstance(self.rows, Table) else self.rows[rows]
+        whole = self.rows.numbers if isinstance(self.rows, Table) else self.rows
+        if isinstance(rows, slice):
+            return whole[rows]
+        return whole.index_select(0, rows.flatten()).view(*rows.shape, -1)
 
     def read(self, rows: slice | Tensor) -> Tensor:
         """Give rows (…, channels) after the steps."""

@@ -27,7 +27,8 @@ class Windows(Batched):
         return len(self.tokens)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        return Batch(self.tokens[indices], self.targets[indices])
+        chosen = torch.tensor(indices)
+        return Batch(self.tokens.index_select(0, chosen), self.targets.index_select(0, chosen))
 
 
 def cut_document(document: bytes, sequence_length: int) -> Batch:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import numpy
 import torch
 from torch import Tensor
 
 from trainkit.core.config import SourceConfig, TableConfig
 from trainkit.core.data.cache import Table, digest_files, open_table
 from trainkit.core.data.loaders import Batched, Loaders, build_loaders
-from trainkit.core.data.source import find_cache, find_files
+from trainkit.core.data.source import combine_digests, find_cache, find_files
 from trainkit.core.data.splits import Part, choose_rows, sample_rows, split_rows, take_rows
 from trainkit.core.data.steps import Fitted, Transform, compare_distributions
+from trainkit.core.files import write_whole
 from trainkit.errors import UsageError
 
 _SAMPLE_ROWS = 10_000  # of each part, to compare distributions
@@ -136,8 +140,30 @@ def open_source(
     if saved is not None:
         prepared.fitted = Fitted(**saved["fitted"])
     else:
-        _fit(prepared, target)
+        _fit_once(prepared, config, target)
     return prepared
+
+
+def _fit_once(prepared: Prepared, config: SourceConfig, target: str) -> None:
+    """Fit the steps, or take what was fitted to the same rows by the same steps: it lies beside the cache."""
+    keys = (
+        "steps",
+        "columns",
+        "split",
+        "train_fraction",
+        "validation_fraction",
+        "group",
+        "fold",
+        "num_folds",
+    )
+    facts = [numpy.__version__, target, config.time, *(getattr(config, key) for key in keys)]
+    note = prepared.table.folder / f"fitted-{combine_digests([json.dumps(facts)])}.json"
+    try:
+        prepared.fitted = Fitted(**json.loads(note.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        _fit(prepared, target)
+        with suppress(OSError):  # it is fitted again the next time
+            write_whole(note, json.dumps(asdict(prepared.fitted)))
 
 
 def _check_missing(prepared: Prepared, config: SourceConfig, target: str) -> None:
@@ -196,15 +222,19 @@ class Rows(Batched):
 
     def __getitems__(self, indices: Sequence[int]) -> TableBatch:
         rows = take_rows(self.part, indices)
-        numbers = self.table.numbers[rows]
-        codes = self.table.codes[rows] if len(self.categories) or self.classes is not None else None
+        numbers = self.table.numbers.index_select(0, rows)  # not [rows], which asks other threads for help
+        codes = (
+            self.table.codes.index_select(0, rows)
+            if len(self.categories) or self.classes is not None
+            else None
+        )
         if self.classes is not None and codes is not None:
             targets = self.classes[codes[:, self.target].long()]
         else:
             targets = numbers[:, self.target]
-        features = numbers if self.columns is None else numbers[:, self.columns]
+        features = numbers if self.columns is None else numbers.index_select(1, self.columns)
         if codes is not None and len(self.categories):
-            return TableBatch(self.transform(features, codes[:, self.categories]), targets)
+            return TableBatch(self.transform(features, codes.index_select(1, self.categories)), targets)
         return TableBatch(self.transform(features), targets)
 
 
