@@ -18,7 +18,7 @@ from trainkit.core.data.loaders import Batched, Loaders, build_loaders
 from trainkit.core.data.source import combine_digests, find_cache, find_files
 from trainkit.core.data.splits import Part, choose_rows, sample_rows, split_rows, take_rows
 from trainkit.core.data.steps import Fitted, Transform, compare_distributions
-from trainkit.core.files import write_whole
+from trainkit.core.files import write_text
 from trainkit.errors import UsageError
 
 _SAMPLE_ROWS = 10_000  # of each part, to compare distributions
@@ -163,7 +163,7 @@ def _fit_once(prepared: Prepared, config: SourceConfig, target: str) -> None:
     except (OSError, ValueError, TypeError):
         _fit(prepared, target)
         with suppress(OSError):  # it is fitted again the next time
-            write_whole(note, json.dumps(asdict(prepared.fitted)))
+            write_text(note, json.dumps(asdict(prepared.fitted)))
 
 
 def _check_missing(prepared: Prepared, config: SourceConfig, target: str) -> None:
