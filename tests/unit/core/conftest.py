@@ -13,8 +13,10 @@ from trainkit.core.config import (
     DigitsConfig,
     DiTConfig,
     LSTMConfig,
+    MLPConfig,
     SeriesConfig,
     SSSDConfig,
+    TableConfig,
     TextConfig,
     TrainConfig,
     TrainerConfig,
@@ -70,10 +72,15 @@ def tiny_config(text_file: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
             "transformer": TransformerConfig(num_layers=1, num_heads=2, model_dim=16),
             "lstm": LSTMConfig(embedding_dim=8, hidden_dim=16, num_layers=2),
             "dit": DiTConfig(num_layers=1, num_heads=2, model_dim=8, patch_size=4, num_timesteps=20),
+            "mlp": MLPConfig(hidden_dims=[8]),
             "sssd": SSSDConfig(num_layers=1, model_dim=4, state_dim=4, num_timesteps=20),
         }
         text = TextConfig(source=str(text_file), sequence_length=16, batch_size=8)
         others = {"dit": DigitsConfig(shift=1), "sssd": SeriesConfig(window=16, horizon=4, stride=32)}
+        if model == "mlp":
+            path = tmp_path / "rows.csv"
+            path.write_text("a,b,kind\n" + "\n".join(f"{n % 7},{n % 5},{n % 3}" for n in range(60)))
+            others["mlp"] = TableConfig(source=str(path), target="kind")
         settings = {"max_epochs": 2, "device": "cpu", **trainer}
         if model in others:
             settings |= {"limit_train_batches": 2, "limit_val_batches": 1, "limit_test_batches": 1}

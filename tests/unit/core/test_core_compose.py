@@ -27,7 +27,9 @@ BAD = {
     "max_epochs=3": "config-unknown-key: 'max_epochs' is no key of the configuration; "
     "did you mean 'trainer.max_epochs'?",
     "logger.foo=3": "config-unknown-key: 'logger.foo' is no key of the configuration; known: "
-    "logger.csv.enabled",
+    "logger.csv.enabled, logger.tensorboard.enabled, logger.wandb.enabled, logger.wandb.project_name, "
+    "logger.wandb.mode, logger.mlflow.enabled, logger.mlflow.tracking_uri, logger.mlflow.experiment_name, "
+    "logger.every_n_steps",
     "model.hidden_dim=3": "config-unknown-key: 'model.hidden_dim' is no key of model=transformer; "
     "model=lstm has it",
     "model=transfomer": "config-unknown-choice: model=transfomer: no such option; "
@@ -201,6 +203,12 @@ def list_schema() -> list[tuple[tuple[str, ...], str, Any]]:
                 choices += ("data=import", "data.target=a.B", "model.target=a.B")
             elif option == "import":
                 choices += ("data.target=a.B",)
+            elif option in ("mlp", "table"):
+                choices += (
+                    f"{'model=mlp' if group == 'data' else 'data=table'}",
+                    "data.source=a.csv",
+                    "data.target=b",
+                )
             elif group == "data":
                 choices += (f"model={next(model for model, suited in DATA_OF.items() if option in suited)}",)
             needs += [(choices, f"{group}.{key}", value) for key, _, value in iter_fields(options[option]())]

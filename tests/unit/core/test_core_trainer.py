@@ -58,6 +58,7 @@ def test_train_writes_its_files(tiny_config, tmp_path, model, precision):
         "last.ckpt",
         "metrics.csv",
         "previous.ckpt",
+        "report.html",
         "run.json",
     ]
     assert json.loads((folder / "config.json").read_text()) == asdict(config)
