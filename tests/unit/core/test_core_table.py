@@ -23,7 +23,7 @@ from trainkit.core.config import (
 )
 from trainkit.core.data.splits import choose_rows, sample_rows, split_rows
 from trainkit.core.data.steps import Fitted, compare_distributions
-from trainkit.core.data.table import build_table, open_source
+from trainkit.core.data.table import Rows, build_table, open_source
 from trainkit.core.datasets import build_series
 from trainkit.core.evaluate import evaluate
 from trainkit.core.trainer import train
@@ -230,21 +230,28 @@ def test_batches_are_those_of_a_tensor_data_set(table, num_workers):
     assert torch.equal(data.train.dataset[5].inputs, whole.inputs[5])
 
 
-def test_an_interrupted_epoch_goes_on_to_the_bit(tmp_path, table):
-    """Killed within an epoch and resumed: the weights of the undisturbed run, its statistics from the checkpoint."""
+def test_an_interrupted_epoch_goes_on_to_the_bit(tmp_path, table, monkeypatch):
+    """Stopped within the second epoch, three of its steps saved: the weights are those of the undisturbed run."""
     data = TableConfig(source=table, target="y", batch_size=8)
     config = config_for(tmp_path, data, save_every_n_steps=4, max_epochs=3)
     straight = train(replace(config, exp_name="straight"))
-    broken = replace(config, exp_name="broken", trainer=replace(config.trainer, max_epochs=1))
-    train(broken)
-    resumed = replace(
-        config,
-        exp_name="broken",
-        resume="auto",
-        data=replace(data, num_workers=0, cache_dir=str(tmp_path / "c")),
-    )
-    ended = train(resumed)
+    calls, read = [], Rows.__getitems__
 
+    def stop(rows, indices):
+        calls.append(indices)
+        if len(calls) == 18:  # nine batches and three of validation; then the sixth of the second epoch
+            raise InterruptedError
+        return read(rows, indices)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Rows, "__getitems__", stop)
+        with pytest.raises(InterruptedError):
+            train(replace(config, exp_name="broken"))
+    left = torch.load(tmp_path / "runs" / "broken" / "last.ckpt", weights_only=True)["progress"]
+    other_cache = replace(data, cache_dir=str(tmp_path / "c"))
+    ended = train(replace(config, exp_name="broken", resume="auto", data=other_cache))
+
+    assert (left["num_epochs"], left["epoch"]["num_batches"]) == (1, 3)
     assert ended.train == straight.train
     assert all(map(torch.equal, read_weights(ended).values(), read_weights(straight).values()))
     assert (ended.run_folder / "data.json").exists()

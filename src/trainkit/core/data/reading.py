@@ -110,6 +110,14 @@ def _decode(file: SourceFile, raw: bytes, first_line: int) -> str:
         raise refuse(f"'{file.shown}', line {line}", byte, "save the whole file as UTF-8") from error
 
 
+def _iter_lines(text: str) -> Iterator[str]:
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
 def _read_header(file: SourceFile, text: str, delimiter: str, line: int) -> tuple[str, list[str], str, int]:
     """Give the delimiter, the names, and what comes below them."""
     stripped = text.lstrip("\r\n")
@@ -119,15 +127,15 @@ def _read_header(file: SourceFile, text: str, delimiter: str, line: int) -> tupl
     first = stripped.partition("\n")[0]
     if delimiter not in first:
         delimiter = next((each for each in (";", "\t", "|") if each in first), delimiter)
-    rows = csv.reader(io.StringIO(stripped, newline=""), delimiter=delimiter)
+    rows = csv.reader(_iter_lines(stripped), delimiter=delimiter)
     header = [name.strip() for name in next(rows)]
-    below = io.StringIO(stripped, newline="")
+    end = 0
     for _ in range(rows.line_num):
-        below.readline()
+        end = stripped.find("\n", end) + 1 or len(stripped)
     double = next((name for number, name in enumerate(header) if name in header[:number]), None)
     if double is not None:
         raise refuse(f"'{file.shown}', line {line}", f"two columns are called '{double}'")
-    return delimiter, header, below.read(), line + rows.line_num
+    return delimiter, header, stripped[end:], line + rows.line_num
 
 
 @dataclass(frozen=True)
@@ -141,30 +149,33 @@ class _Shape:
 
     def parse(self, pl: Any, text: str, kinds: Mapping[str, str] | None) -> polars.DataFrame:
         """Give the rows: numbers as Float64 where all can be read, else strings; blank lines are none."""
-        whole = text
-        if "\n\n" in text or "\n\r\n" in text or text[0] in "\r\n":
-            text = "".join(line for line in text.splitlines(keepends=True) if line.strip("\r\n"))
+        frame = self._read(pl, text, kinds)
+        if not frame[self.header[-1]].null_count():
+            return frame
+        # a blank line is a row of nothing to polars, and a row that is too short has its last cells empty
+        lines = text.splitlines(keepends=True)
+        filled = "".join(line for line in lines if line.strip("\r\n"))
+        frame = self._read(pl, filled, kinds) if len(filled) < len(text) else frame
+        num_delimiters = (len(self.header) - 1) * len(frame)
+        if '"' in filled or filled.count(self.delimiter) != num_delimiters:
+            self.check_rows(text)
+        return frame
+
+    def _read(self, pl: Any, text: str, kinds: Mapping[str, str] | None) -> polars.DataFrame:
         typed = {
             name: pl.Float64 if (kinds or {}).get(name) == "number" else pl.String for name in self.header
         }
         options = {"has_header": False, "separator": self.delimiter, "null_values": list(MISSING)}
         data = text.encode()
         try:
-            frame = pl.read_csv(data, schema=typed, **options)
+            return pl.read_csv(data, schema=typed, **options)  # type: ignore[no-any-return]
         except pl.exceptions.PolarsError:
-            self.check_rows(whole)
-            try:
-                frame = pl.read_csv(data, schema=dict.fromkeys(self.header, pl.String), **options)
-            except pl.exceptions.PolarsError as error:
-                lines = f"'{self.file.shown}', from line {self.first_line}"
-                raise refuse(lines, str(error).partition("\n")[0]) from error
-        # a row that is too short has its last cells empty
-        num_delimiters = (len(self.header) - 1) * len(frame)
-        if frame[self.header[-1]].null_count() and (
-            '"' in text or text.count(self.delimiter) != num_delimiters
-        ):
-            self.check_rows(whole)
-        return frame  # type: ignore[no-any-return]
+            self.check_rows(text)
+        try:
+            return pl.read_csv(data, schema=dict.fromkeys(self.header, pl.String), **options)  # type: ignore[no-any-return]
+        except pl.exceptions.PolarsError as error:
+            lines = f"'{self.file.shown}', from line {self.first_line}"
+            raise refuse(lines, str(error).partition("\n")[0]) from error
 
     def check_rows(self, text: str) -> None:
         """Raise for the first row that is longer or shorter than the header."""
