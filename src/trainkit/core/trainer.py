@@ -91,9 +91,8 @@ def _fit(config: TrainConfig, report: Report | None, **given: Any) -> TrainResul
     if mistakes := validate(config):
         raise ConfigError(mistakes)
     with together.join(choose_device(config.trainer.device).type) as world:
-        run = _start(config, world, **given)
-        run.report = report
-        return _train(run)
+        # No name for the run here: it must be gone before the process group is.
+        return _train(_start(config, world, report, **given))
 
 
 def _train(run: Run) -> TrainResult:
@@ -119,7 +118,7 @@ def _train(run: Run) -> TrainResult:
         run.steps.detach()
 
 
-def _start(config: TrainConfig, world: World, **given: Any) -> Run:
+def _start(config: TrainConfig, world: World, report: Report | None, **given: Any) -> Run:
     enabled = list_enabled(config)
     found = _find_checkpoint(config)
     state = load_checkpoint(found, config, world=world) if found else None
@@ -134,7 +133,7 @@ def _start(config: TrainConfig, world: World, **given: Any) -> Run:
     else:
         saved = state["extra"].get("data")
         run = build_run(replace(config, init_from=None), world=world, saved=saved, **given)
-    run.config = config
+    run.config, run.report = config, report
     together.split_generators(world)
     if state is not None:
         _check_options(run, state, str(found))
