@@ -21,8 +21,19 @@ def mix_seed(*numbers: int) -> int:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed torch, `random` and NumPy."""
+    """Seed torch, on devices that are not there yet as well, `random` and NumPy."""
     torch.manual_seed(seed)
+    seed_present(seed)
+
+
+def seed_present(seed: int) -> None:
+    """Seed the generators that are there, for a sample of a data set.
+
+    `torch.manual_seed` keeps a formatted stack for each device that may come: milliseconds, and memory.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
     random.seed(seed)
     if numpy is not None:
         numpy.random.seed(seed % 2**32)

@@ -302,7 +302,7 @@ ASSIGNMENT = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(overrides=st.lists(ASSIGNMENT, max_size=6))
 def test_same_as_hydra(overrides):
     """Whatever is valid here gives what Hydra gives."""

@@ -1,7 +1,9 @@
 """Windows, splits, order and limits."""
 
 import math
+import random
 
+import numpy
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from trainkit.core.config import TextConfig
 from trainkit.core.data import (
     IGNORE_INDEX,
     EpochSampler,
+    Seeded,
     count_batches,
     split,
 )
@@ -89,6 +92,24 @@ def test_loaders_leave_the_global_rng_alone(text_file):
 
     assert torch.equal(torch.get_rng_state(), before)
     assert batches[0].tokens.shape == batches[0].targets.shape == (4, 16)
+
+
+class Noise(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return torch.rand(()), random.random(), numpy.random.rand()
+
+
+def test_a_sample_that_draws_is_seeded_without_a_stack_for_each_device(monkeypatch):
+    """The same numbers for (seed, epoch, index), from generators that are there; `torch.manual_seed` is slow."""
+    seeded = Seeded(Noise(), seed=3)
+    monkeypatch.setattr(torch, "manual_seed", None)
+    first, other, again = seeded[0, 1], seeded[1, 1], seeded[0, 1]
+
+    assert first == again
+    assert all(one != two for one, two in zip(first, other, strict=True))
 
 
 def test_built_in_source_has_documents():

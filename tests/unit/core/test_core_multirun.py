@@ -1,6 +1,8 @@
 """Hydra's multirun around our training: a grid here, and through submitit's local mode."""
 
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -16,7 +18,7 @@ def launch(text_file, tmp_path, monkeypatch):
     pytest.importorskip("hydra")
     from hydra.core.global_hydra import GlobalHydra
 
-    def run(*arguments):
+    def run(*arguments, process=None):
         small = [
             "model.embedding_dim=4",
             "model.hidden_dim=8",
@@ -25,12 +27,11 @@ def launch(text_file, tmp_path, monkeypatch):
         ]
         limits = [f"trainer.limit_{part}_batches=1" for part in ("train", "val", "test")]
         fixed = ["model=lstm", *small, *limits, "trainer.device=cpu", f"data.source={text_file}"]
-        monkeypatch.setattr(
-            sys, "argv", ["multirun", *arguments, *fixed, f"hydra.sweep.dir={tmp_path}/out", *QUIET]
-        )
+        argv = [*arguments, *fixed, f"hydra.sweep.dir={tmp_path}/out", *QUIET]
+        monkeypatch.setattr(sys, "argv", ["multirun", *argv])
         monkeypatch.chdir(tmp_path)
         try:
-            status = multirun.main()
+            status = process(argv) if process else multirun.main()
         finally:
             GlobalHydra.instance().clear()
         paths = sorted(tmp_path.glob("out/*/config.json"))
@@ -49,12 +50,15 @@ def test_a_grid_is_trained_combination_by_combination(launch, tmp_path):
     assert (tmp_path / "out/1/best.ckpt").exists()
 
 
-def test_submitit_launches_the_same_jobs(launch, monkeypatch, uncovered):
+def test_submitit_launches_the_same_jobs(launch, uncovered):
     """Through a launcher of a cluster, in its local mode: processes of their own."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    for name, value in uncovered.items():
-        monkeypatch.setenv(name, value)
-    status, configs = launch("-m", "seed=3,4", "hydra/launcher=submitit_local")
+
+    def process(argv):  # what other tests have told Hydra would be pickled along
+        command = [sys.executable, "-m", "trainkit.core.multirun", *argv]
+        return subprocess.run(command, env=os.environ | uncovered, check=False).returncode
+
+    status, configs = launch("-m", "seed=3,4", "hydra/launcher=submitit_local", process=process)
 
     assert status == 0
     assert [config["seed"] for config in configs] == [3, 4]

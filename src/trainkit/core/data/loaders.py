@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from trainkit.core.config import DataConfig, SplitConfig
-from trainkit.core.rng import capture_rng, mix_seed, restore_rng, seed_everything
+from trainkit.core.rng import capture_rng, mix_seed, restore_rng, seed_present
 from trainkit.core.world import World
 from trainkit.errors import UsageError
 
@@ -98,7 +98,7 @@ class Seeded(Dataset[Any]):
     def __getitem__(self, key: tuple[int, int]) -> Any:
         epoch, index = key
         before = capture_rng() if get_worker_info() is None else None  # a worker's own state is used by none
-        seed_everything(mix_seed(self.seed, epoch, index))
+        seed_present(mix_seed(self.seed, epoch, index))
         try:
             return self.dataset[index]
         finally:
