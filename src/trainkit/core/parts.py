@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -26,7 +27,7 @@ from trainkit.core.lightning import Place, attach, is_lightning, open_loaders, o
 from trainkit.core.loop import EpochResult
 from trainkit.core.optim import OwnSchedule, Several, read_configured
 from trainkit.core.registry import DATASETS, MODELS, OPTIMIZERS
-from trainkit.core.rng import capture_rng, restore_rng
+from trainkit.core.rng import capture_rng, keep_rng, restore_rng
 from trainkit.core.task import Steps, list_steps
 from trainkit.core.tracking import Trackers
 from trainkit.core.world import ALONE, World
@@ -168,7 +169,9 @@ def open_data(config: TrainConfig, *, saved: Mapping[str, Any] | None = None) ->
         UsageError: it cannot be read.
     """
     options = {"saved": saved} if saved is not None and isinstance(config.data, SourceConfig) else {}
-    return DATASETS.load(config.data.name)(config.data, seed=config.seed, **options)
+    # Ours draws nothing, but what it imports may, and that depends on what else is installed.
+    with nullcontext() if config.data.name == "import" else keep_rng():
+        return DATASETS.load(config.data.name)(config.data, seed=config.seed, **options)
 
 
 def check_ranks(config: TrainConfig, task: Any, loaders: Loaders) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -66,3 +67,13 @@ def restore_rng(state: Mapping[str, Any], generators: Sequence[torch.Generator] 
         torch.cuda.set_rng_state_all(state["cuda"])
     for generator, value in zip(generators, state.get("own", ()), strict=False):
         generator.set_state(value)
+
+
+@contextmanager
+def keep_rng() -> Iterator[None]:
+    """Put every global generator back behind what is done inside."""
+    before = capture_rng()
+    try:
+        yield
+    finally:
+        restore_rng(before)

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainkit.core.config import TextConfig
+from trainkit.core import text
+from trainkit.core.config import TextConfig, TrainConfig
 from trainkit.core.data import (
     IGNORE_INDEX,
     EpochSampler,
@@ -17,6 +18,7 @@ from trainkit.core.data import (
     count_batches,
     split,
 )
+from trainkit.core.parts import open_data
 from trainkit.core.text import Windows, build_text, cut_document, read_documents
 from trainkit.errors import UsageError
 
@@ -110,6 +112,16 @@ def test_a_sample_that_draws_is_seeded_without_a_stack_for_each_device(monkeypat
 
     assert first == again
     assert all(one != two for one, two in zip(first, other, strict=True))
+
+
+def test_what_a_data_set_imports_may_draw(monkeypatch):
+    """The generators of a run do not depend on which packages are installed, and are imported for its data."""
+    monkeypatch.setattr(text, "build_text", lambda *_, **__: (random.random(), torch.rand(2)))
+    before = random.getstate(), torch.get_rng_state().tolist()
+    drawn = open_data(TrainConfig())
+
+    assert len(drawn[1]) == 2
+    assert (random.getstate(), torch.get_rng_state().tolist()) == before
 
 
 def test_built_in_source_has_documents():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from trainkit.core.config import DataConfig, SplitConfig
-from trainkit.core.rng import capture_rng, mix_seed, restore_rng, seed_present
+from trainkit.core.rng import keep_rng, mix_seed, seed_present
 from trainkit.core.world import World
 from trainkit.errors import UsageError
 
@@ -97,13 +98,10 @@ class Seeded(Dataset[Any]):
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
         epoch, index = key
-        before = capture_rng() if get_worker_info() is None else None  # a worker's own state is used by none
-        seed_present(mix_seed(self.seed, epoch, index))
-        try:
+        # a worker's own state is used by none
+        with keep_rng() if get_worker_info() is None else nullcontext():
+            seed_present(mix_seed(self.seed, epoch, index))
             return self.dataset[index]
-        finally:
-            if before is not None:
-                restore_rng(before)
 
 
 class Batched(Dataset[Any]):
