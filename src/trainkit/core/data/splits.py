@@ -45,7 +45,8 @@ def split_rows(num_rows: int, config: SourceConfig, groups: Tensor | None = None
 
 
 def _list_parts(found: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    first, second, third = ((found == number).nonzero()[:, 0] for number in range(3))
+    # a fifth of the time of torch's nonzero
+    first, second, third = (torch.from_numpy(numpy.flatnonzero(found.numpy() == each)) for each in range(3))
     return first, second, third
 
 
