@@ -390,6 +390,7 @@ def server(monkeypatch):
     handler = type("Handler", (Server,), {"seen": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
         listening.daemon_threads = True
+        listening.handle_error = lambda *_: None  # a client that has waited long enough hangs up
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         handler.address = f"http://127.0.0.1:{listening.server_port}/rows.csv"
