@@ -110,7 +110,7 @@ def test_an_estimator_learns_online_from_a_table(tmp_path, iris):
 
 
 def test_a_real_series_is_forecast_at_several_horizons(tmp_path):
-    """statsmodels' sunspots, where it is installed: their years rise, and a target has a value per horizon."""
+    """statsmodels' sunspots: their years rise, and a target has a value per horizon."""
     found = pytest.importorskip("statsmodels.datasets.sunspots").load_pandas().data
     path = write(tmp_path / "sunspots.csv", {name: found[name] for name in found})
     settings = {"time": "YEAR", "window": 24, "stride": 1, "horizons": [1, 8], "target": "SUNACTIVITY"}
