@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from trainkit.errors import CannotJudgeError, UsageError
@@ -34,6 +35,29 @@ def git(folder: Path, *arguments: str, good: tuple[int, ...] = (0,)) -> str:
             said += "; this clone lacks that part of the history, get it with: git fetch --refetch"
         raise CannotJudgeError("git-failed", f"git {' '.join(arguments)}: {said}")
     return done.stdout.decode(errors="surrogateescape").removesuffix("\n")
+
+
+def read_blobs(folder: Path, blobs: Sequence[str]) -> dict[str, bytes]:
+    """Give the content of each of `blobs` (git's ids), by one call of git.
+
+    Raises:
+        CannotJudgeError: git failed, or this clone lacks one of them.
+    """
+    environment = {key: value for key, value in os.environ.items() if key not in _INHERITED}
+    asked = "".join(f"{blob}\n" for blob in blobs).encode()
+    command = ["git", "cat-file", "--batch"]
+    done = subprocess.run(command, cwd=folder, env=environment, input=asked, capture_output=True, check=False)
+    contents, rest = {}, memoryview(done.stdout)
+    for blob in blobs:
+        end = bytes(rest[:200]).find(b"\n")
+        fields = bytes(rest[:end]).split()
+        if done.returncode or len(fields) != 3:
+            said = done.stderr.decode(errors="replace").strip() or bytes(rest[:end]).decode(errors="replace")
+            raise CannotJudgeError("git-failed", f"git cat-file --batch: {said}")
+        size = int(fields[2])
+        contents[blob] = bytes(rest[end + 1 : end + 1 + size])
+        rest = rest[end + 2 + size :]
+    return contents
 
 
 def find_toplevel(folder: Path) -> Path:

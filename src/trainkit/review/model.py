@@ -1,0 +1,69 @@
+"""The values that a review is made of; whoever prints them needs nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Place:
+    """Some lines of a file, and the function or module body that they are (of)."""
+
+    path: str
+    line: int
+    end: int
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """A function, method or module body, measured."""
+
+    place: Place
+    kind: str  # "function", "method" or "module body"
+    cyclomatic: int  # radon's scale
+    cognitive: int  # SonarSource's definition
+    num_lines: int  # without blanks, comments and docstring
+    nesting: int
+    num_parameters: int
+    num_handlers: int  # except blocks
+    num_broad: int  # of them bare, or of Exception or BaseException, that neither raise nor give a reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloneClass:
+    """Pieces of code that do the same: whole functions, or runs of statements inside longer ones.
+
+    `grade` is "equal" (after normalisation), "near" or "related"; `num_bodies` counts the distinct normalised
+    bodies. `drift` says in which lines copies differ, `signature` what a function in their place would look like.
+    `fingerprint` stays when members are renamed, moved or reformatted.
+    """
+
+    kind: str  # "function" or "run"
+    grade: str
+    members: tuple[Place, ...]
+    num_bodies: int
+    num_lines_saved: int
+    fingerprint: str
+    signature: str = ""
+    drift: tuple[str, ...] = ()
+    intended: str = ""  # the reason, where the copies are marked as meant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issue:
+    """One thing that is worth doing: what, where, why it is believed, what it takes.
+
+    `key` stays between runs (it is made of what was found, not of where); `id` numbers the issues of one report.
+    """
+
+    rule: str  # the slug, an entry of docs/messages.md
+    key: str
+    title: str
+    severity: str  # "high", "medium" or "low"
+    places: tuple[Place, ...]
+    evidence: tuple[str, ...] = ()
+    proposal: str = ""
+    effort_min: tuple[int, int] = (5, 15)  # minutes, from to
+    priority: int = 2  # 0 first
+    id: str = ""
