@@ -97,6 +97,7 @@ def run(program: str, *arguments: object) -> list[list[float]]:
     """Run a program in a process of its own; give the numbers of each line that it prints."""
     command = [sys.executable, "-c", HEAD + program, *map(str, arguments)]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what pip installs is compiled, ours must be, too
     ended = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return [[float(word) for word in line.split()[:3]] for line in ended.stdout.splitlines()]
 

@@ -26,7 +26,9 @@ from trainkit.core.config import (
     DigitsConfig,
     DiTConfig,
     LSTMConfig,
+    MLPConfig,
     ModelConfig,
+    TableConfig,
     TextConfig,
     TrainConfig,
     TrainerConfig,
@@ -39,6 +41,7 @@ TRANSFORMER = TransformerConfig(num_layers=1, num_heads=2, model_dim=16, dropout
 LSTM = LSTMConfig(embedding_dim=8, hidden_dim=16, num_layers=2, dropout=0.2)
 DIT = DiTConfig(num_layers=1, num_heads=2, model_dim=16, patch_size=4, num_timesteps=20)
 DIGITS = DigitsConfig(shift=1, batch_size=8, num_workers=2)
+MLP = MLPConfig(hidden_dims=[16], dropout=0.2)
 CONFIGURATIONS: dict[str, tuple[ModelConfig, dict[str, Any]]] = {
     "transformer, each step saved": (TRANSFORMER, {"save_every_n_steps": 1}),
     "transformer, groups of 3, each second step saved": (
@@ -50,6 +53,10 @@ CONFIGURATIONS: dict[str, tuple[ModelConfig, dict[str, Any]]] = {
         {"save_every_n_steps": 3, "ema_decay": 0.9},
     ),
     "lstm in fp16 with an average, epochs saved": (LSTM, {"precision": "fp16", "ema_decay": 0.9}),
+    "mlp on a table split at random in 2 workers, its cache as it is left, each second step saved": (
+        MLP,
+        {"save_every_n_steps": 2, "limit_train_batches": 1.0},
+    ),
 }
 
 
@@ -58,9 +65,16 @@ def make_config(name: str, folder: Path) -> TrainConfig:
     text = folder.with_name("text.txt")
     text.write_text("\n\n".join(f"{'the loss of a token ' * (1 + n % 5)}{n * n}" for n in range(60)))
     model, options = CONFIGURATIONS[name]
-    trainer = TrainerConfig(max_epochs=3, device="cpu", limit_train_batches=10, limit_val_batches=2,
-                            limit_test_batches=2, **options)  # fmt: skip
-    data = DIGITS if model is DIT else TextConfig(source=str(text), sequence_length=16, batch_size=4)
+    limits = {"limit_train_batches": 10, "limit_val_batches": 2, "limit_test_batches": 2}
+    trainer = TrainerConfig(max_epochs=3, device="cpu", **{**limits, **options})
+    data: Any = TextConfig(source=str(text), sequence_length=16, batch_size=4)
+    if model is DIT:
+        data = DIGITS
+    elif model is MLP:
+        rows = "".join(f"{n * n % 31},{n % 7}.5,{'no' if n % 3 else 'yes'}\n" for n in range(150))
+        text.with_suffix(".csv").write_text(f"a,b,y\n{rows}")
+        data = TableConfig(source=str(text.with_suffix(".csv")), target="y", batch_size=8, num_workers=2,
+                           split="random", cache_dir=f"{folder}-cache")  # fmt: skip
     schedule = CosineConfig(warmup_steps=4)
     return TrainConfig(
         model=model, data=data, schedule=schedule, trainer=trainer, output_dir=str(folder), resume="auto"

@@ -31,9 +31,11 @@ from trainkit.core import distributed, sharded, trainer
 from trainkit.core.checkpoint import save_checkpoint
 from trainkit.core.config import (
     AdamWConfig,
+    MLPConfig,
     MuonConfig,
     OwnConfig,
     SGDConfig,
+    TableConfig,
     TextConfig,
     TrainConfig,
     TrainerConfig,
@@ -62,6 +64,8 @@ def write_text(folder: Path) -> None:
     words = ["the", "loss", "of", "a", "token", "is", "a", "number", "in", "nats", "and", "a", "sum"]
     paragraphs = [" ".join(generator.choices(words, k=generator.randint(4, 24))) for _ in range(19)]
     (folder / "text.txt").write_text("\n\n".join(paragraphs), encoding="utf-8")
+    rows = [f"{n * n % 31},{n % 7}.5,{'no' if n % 3 else 'yes'}" for n in range(60)]
+    (folder / "rows.csv").write_text("\n".join(["a,b,y", *rows]) + "\n", encoding="utf-8")
 
 
 def build(
@@ -116,6 +120,14 @@ def run_sparse(folder: Path, name: str, **options: Any) -> Any:
     torch.manual_seed(5)
     data = build_loaders([Sparse()] * 3, replace(config.data, batch_size=1), seed=0)
     return fit(Plain(), data, config)
+
+
+def run_table(folder: Path, name: str, **options: Any) -> Any:
+    """Train on rows in two workers; in two processes they begin without a cache, both at once."""
+    config = build(folder, name, **options)
+    rows = TableConfig(source=str(folder / "rows.csv"), target="y", batch_size=6, num_workers=2, split="random",
+                       cache_dir=str(folder / f"cache-{name}"))  # fmt: skip
+    return train(replace(config, model=MLPConfig(hidden_dims=[8]), data=rows))
 
 
 # ---- what is seen of a run
@@ -268,6 +280,8 @@ SCENARIOS: list[tuple[str, str, Callable[..., Any], dict[str, Any]]] = [
     ("ddp-stopped", "ddp-resumed", run_until_3, DROPOUT),
     ("ddp-resumed", "ddp-resumed", run, {**DROPOUT, "resume": "auto"}),
     ("ddp-sparse", "ddp-sparse", run_sparse, {}),
+    ("ddp-table", "ddp-table", run_table, {}),
+    ("fsdp-table", "fsdp-table", run_table, PARTS),
     ("ddp-from-midst", "ddp-from-midst", run, {"resume": "midst.ckpt"}),
     ("odd", "odd", run, {"resume": "odd.ckpt"}),
     ("refused", "refused", run, {**PARTS, "ema_decay": 0.5}),
@@ -342,6 +356,7 @@ def run_alone(folder: Path) -> None:
         train(build(folder, f"one-{name}", accumulate_grad_batches=2, **options))
     train(build(folder, "one-accumulated", accumulate_grad_batches=4))
     run_sparse(folder, "one-sparse", accumulate_grad_batches=2)
+    run_table(folder, "one-table", accumulate_grad_batches=2)
     for name, size in (("midst", 2), ("odd", 1)):
         with dying(3, interrupt), pytest.raises(KeyboardInterrupt):
             train(build(folder, f"one-{name}", accumulate_grad_batches=size, save_every_n_steps=1))
@@ -500,6 +515,16 @@ def test_batches_without_items(runs: Path, strategy: str) -> None:
     if strategy == "ddp":
         assert see(runs / "ddp-sparse") == see(runs / "one-sparse")
     assert find_gap(one["model"], two["model"]) < CLOSE
+
+
+def test_two_processes_share_a_table(runs: Path) -> None:
+    """Both begin without its cache and leave one; the bits are those of one process."""
+    places = [sorted(os.listdir(runs / f"cache-{who}-table")) for who in ("ddp", "fsdp", "one")]
+
+    assert see(runs / "ddp-table") == see(runs / "one-table")
+    assert find_gap_of_runs(runs / "fsdp-table", runs / "one-table") < CLOSE
+    assert places[0] == places[1] == places[2]
+    assert len(places[0]) == 2  # and what is kept of the source's digest
 
 
 # ---- two processes, fsdp
