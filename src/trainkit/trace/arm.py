@@ -45,6 +45,8 @@ def arm(folder: Path) -> Recorder:
         "numpy.random": lambda numpy_random: _hook_numpy(numpy_random, recorder, options),
         "argparse": lambda argparse: _hook_argparse(argparse, recorder),
     }
+    if options.get("deterministic", True):
+        callbacks["torch._inductor.config"] = _make_compiler_deterministic
     sys.meta_path.insert(0, _AfterImport(recorder, callbacks))
     for name in [name for name in callbacks if name in sys.modules]:  # imported by the environment before us
         with recorder.never_raising(name):
@@ -68,9 +70,15 @@ def _hook_torch(torch: Any, recorder: Recorder, options: dict[str, Any]) -> None
     if options.get("seeds", True):
         torch.manual_seed(_SEEDS["torch"])
     if options.get("deterministic", True):
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        # torch's own function imports the compiler to tell it, which takes as long as torch itself
+        torch._C._set_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # else NaN, equal on both sides
     recorder.hook_torch(torch)
+
+
+def _make_compiler_deterministic(config: Any) -> None:
+    if hasattr(config, "deterministic"):  # not in older ones
+        config.deterministic = True
 
 
 def _hook_numpy(numpy_random: Any, recorder: Recorder, options: dict[str, Any]) -> None:
