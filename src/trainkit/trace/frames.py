@@ -9,17 +9,18 @@ from types import CodeType, FrameType
 _TREE = os.path.realpath(os.environ.get("TRAINKIT_TREE", ".")) + os.sep
 _FOREIGN = ("site-packages", "dist-packages", f"{os.sep}lib{os.sep}python3")
 _HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
-_known: dict[CodeType, str] = {}
+_known: dict[str, str] = {}  # by file: the hash of a string is kept, that of code is made anew each time
 
 
 def place_of(code: CodeType) -> str:
     """Give the file of `code` relative to the tree, or nothing when it is not the project's."""
-    known = _known.get(code)
+    name = code.co_filename
+    known = _known.get(name)
     if known is None:
-        path = "" if code.co_filename.startswith("<") else os.path.realpath(code.co_filename)
+        path = "" if name.startswith("<") else os.path.realpath(name)
         own = path.startswith(_TREE) and not path.startswith(_HERE)
         inner = path[len(_TREE) :] if own else ""
-        known = _known[code] = "" if any(mark in inner for mark in _FOREIGN) else inner
+        known = _known[name] = "" if any(mark in inner for mark in _FOREIGN) else inner
     return known
 
 

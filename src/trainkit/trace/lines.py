@@ -30,11 +30,12 @@ def watch(recorder: Any, folder: Path, edited: dict[str, list[int]]) -> None:
     told: set[tuple[str, int]] = set()
 
     def find_watched(code: CodeType) -> frozenset[int]:
+        own = lines_by_file.get(place_of(code))
+        if not own:  # nearly all that runs
+            return frozenset()
         found = watched.get(code)
         if found is None:
-            own = lines_by_file.get(place_of(code), frozenset())
-            body = {line for _, _, line in code.co_lines() if line} if own else set()
-            found = watched[code] = own & body
+            found = watched[code] = own & {line for _, _, line in code.co_lines() if line}
         return found
 
     def see_line(frame: FrameType, event: str, _: Any) -> Any:
