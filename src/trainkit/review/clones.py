@@ -9,19 +9,20 @@ import ast
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from trainkit.review.model import CloneClass, Place
-from trainkit.review.normal import Normaliser, Statement, read_imports
+from trainkit.review.normal import AS_METHOD, Normaliser, Statement, read_imports
 from trainkit.review.sources import Source
 from trainkit.review.words import weight_of
 
 VERSION = 1
 _MARK = re.compile(rb"^[ \t]*# ?(?:trainkit: copy\b[: ]*(.*)|(Copied from .*))$", re.MULTILINE)
 _MIN_STATEMENTS, _MIN_LINES = 3, 4
-_SAME, _SAME_WORDS = 0.6, 0.8
+_SAME, _SAME_WORDS, _NEAR = 0.6, 0.8, 0.8
+_OWN = 0.25  # what a function must be besides the helpers it calls
 _TOO_COMMON = 60
 
 
@@ -112,69 +113,129 @@ def read_bodies(source: Source) -> Iterator[Body]:
 
 @dataclass(eq=False)
 class _Shape:
-    """All bodies of the same statement keys, in any order; or one body with its helpers inlined."""
+    """What a sequence of statements is compared by, and the bodies that have it in some order.
+
+    `inlined` are the helpers whose statements were put in the place of their calls; `own` is the share of the weight
+    that is not theirs.
+    """
 
     keys: Counter[int]
     weights: dict[int, float]
     words: Counter[str]
     bodies: list[Body]
-    inlined: tuple[str, ...] = ()
-    weight: float = 0.0
-    words_weight: float = 0.0
-    own: set[int] = field(default_factory=set)
+    inlined: frozenset[Body] = frozenset()
+    own: float = 1.0
 
     def __post_init__(self) -> None:
-        self.weight = sum(self.weights[key] * count for key, count in self.keys.items())
-        self.words_weight = sum(weight_of(word) * count for word, count in self.words.items())
+        self.weight = sum([self.weights[key] * count for key, count in self.keys.items()])
+        self.words_weight = sum([weight_of(word) * count for word, count in self.words.items()])
 
 
-def make_shape(statements: Sequence[Statement], bodies: list[Body], inlined: tuple[str, ...] = ()) -> _Shape:
+def make_shape(statements: Sequence[Statement], bodies: list[Body]) -> _Shape:
     """Give what a sequence of statements is compared by."""
-    words = Counter(word for one in statements for word in one[4])
-    return _Shape(Counter([one[0] for one in statements]), {one[0]: one[1] for one in statements}, words, bodies, inlined)
+    words = Counter([word for one in statements for word in one[4]])
+    return _Shape(Counter([one[0] for one in statements]), {one[0]: one[1] for one in statements}, words, bodies)
 
 
 def score(one: _Shape, other: _Shape) -> tuple[float, float]:
     """Give how much two shapes share of their statements, and of their words (weighted Dice)."""
-    shared = sum(
-        one.weights[key] * min(count, other.keys[key]) for key, count in one.keys.items() if key in other.keys
-    )
-    same_words = sum(
-        weight_of(word) * min(count, other.words[word]) for word, count in one.words.items() if word in other.words
-    )
-    return (
-        2 * shared / (one.weight + other.weight or 1),
-        2 * same_words / (one.words_weight + other.words_weight or 1),
-    )
+    return score_statements(one, other), score_words(one, other)
+
+
+def score_statements(one: _Shape, other: _Shape) -> float:
+    """Give the weighted Dice of the statements, whatever their order."""
+    theirs, weights = other.keys, one.weights
+    shared = sum([weights[key] * min(one.keys[key], theirs[key]) for key in one.keys.keys() & theirs.keys()])
+    return min(1.0, 2 * shared / (one.weight + other.weight or 1))
+
+
+def score_words(one: _Shape, other: _Shape) -> float:
+    """Give the weighted Dice of the words."""
+    theirs = other.words
+    shared = sum([weight_of(word) * min(one.words[word], theirs[word]) for word in one.words.keys() & theirs.keys()])
+    return 2 * shared / (one.words_weight + other.words_weight or 1)
 
 
 def find_clones(sources: Sequence[Source]) -> list[CloneClass]:
     """Give the classes of functions that do the same, largest saving first."""
-    bodies = [body for source in sources for body in read_bodies(source) if _is_worth(body)]
-    groups: dict[int, list[Body]] = defaultdict(list)
-    for body in bodies:
-        groups[hash(tuple(sorted([one[0] for one in body.statements])))].append(body)
+    everything = [body for source in sources for body in read_bodies(source)]
+    groups: dict[Any, list[Body]] = defaultdict(list)
+    for body in everything:
+        if _is_worth(body):
+            groups[tuple(sorted([one[0] for one in body.statements]))].append(body)
     shapes = [make_shape(group[0].statements, group) for group in groups.values()]
+    number_of = {body: number for number, shape in enumerate(shapes) for body in shape.bodies}
+    extra = [*_read_as_methods(everything), *_inline(everything, number_of)]
     links = _Links(len(shapes))
-    for one, other in _candidates(shapes):
-        by_statements, by_words = score(shapes[one], shapes[other])
-        if by_statements >= _SAME or by_words >= _SAME_WORDS:
+    for one, other in _candidates([*shapes, *extra], len(shapes)):
+        if one >= len(shapes):
+            continue
+        if other >= len(shapes):
+            base = number_of.get(extra[other - len(shapes)].bodies[0])
+            if base is None or links.same(one, base):
+                continue
+            if _is_same_otherwise(shapes[one], extra[other - len(shapes)], shapes[base]):
+                links.join(one, base)
+        elif not links.same(one, other) and _is_same(shapes[one], shapes[other]):
             links.join(one, other)
-    classes = [
-        _make_class([shapes[number] for number in group])
-        for group in links.groups()
-        if sum(len(shapes[number].bodies) for number in group) > 1
-    ]
-    return sorted(_without_inner(classes), key=lambda one: (-one.num_lines_saved, one.fingerprint))
+    classes = [_make_class([shapes[number] for number in group]) for group in links.groups()]
+    kept = [one for one in classes if len(one.members) > 1]
+    return sorted(_without_inner(kept), key=lambda one: (-one.num_lines_saved, one.fingerprint))
 
 
 def _is_worth(body: Body) -> bool:
     return (
-        body.kind != "module body"
+        body.kind in ("function", "method")
         and len(body.statements) >= _MIN_STATEMENTS
         and body.num_lines >= _MIN_LINES
         and sum([one[1] for one in body.statements]) >= 3
     )
+
+
+def _is_same(one: _Shape, other: _Shape) -> bool:
+    return score_statements(one, other) >= _SAME or score_words(one, other) >= _SAME_WORDS
+
+
+def _is_same_otherwise(one: _Shape, changed: _Shape, plain: _Shape) -> bool:
+    """Say whether `one` is what the other one is with its helpers inlined, or read as a method."""
+    if not changed.inlined:
+        return any(body.kind == "method" for body in one.bodies) and _is_same(one, changed)
+    if changed.own < _OWN or changed.inlined.intersection(one.bodies):
+        return False
+    return _is_same(one, changed) and score_statements(one, changed) > score_statements(one, plain)
+
+
+def _read_as_methods(bodies: Sequence[Body]) -> Iterator[_Shape]:
+    before = None
+    for body in bodies:
+        if body.kind == AS_METHOD and before:
+            yield make_shape(body.statements, [before])
+        before = body
+
+
+def _inline(bodies: Sequence[Body], wanted: Mapping[Body, int]) -> Iterator[_Shape]:
+    """Give each function that calls others of its file, with their statements in place of the calls."""
+    named: dict[tuple[str, str], list[Body]] = defaultdict(list)
+    for body in bodies:
+        if body.kind in ("function", "method"):
+            named[body.source.path, body.name].append(body)
+    for body in bodies:
+        if not body.calls or body not in wanted:
+            continue
+        helpers = {
+            name: found[0]
+            for name in body.calls
+            if len(found := named[body.source.path, name]) == 1
+            and not (body.line <= found[0].line <= body.end)
+            and not (found[0].line <= body.line <= found[0].end)
+        }
+        own = [one for one in body.statements if helpers.keys().isdisjoint(one[4])]
+        if helpers and len(own) < len(body.statements):
+            more = [one for helper in helpers.values() for one in helper.statements]
+            shape = make_shape([*own, *more], [body])
+            shape.inlined = frozenset(helpers.values())
+            shape.own = 1 - sum(one[1] for one in more) / (shape.weight or 1)
+            yield shape
 
 
 class _Links:
@@ -188,6 +249,10 @@ class _Links:
             self._parent[number] = number = self._parent[self._parent[number]]
         return number
 
+    def same(self, one: int, other: int) -> bool:
+        """Say whether both are in one group."""
+        return self._root(one) == self._root(other)
+
     def join(self, one: int, other: int) -> None:
         """Put both into one group."""
         self._parent[self._root(one)] = self._root(other)
@@ -200,8 +265,8 @@ class _Links:
         return list(found.values())
 
 
-def _candidates(shapes: Sequence[_Shape]) -> Iterator[tuple[int, int]]:
-    """Give the pairs that share what few have: one heavy statement, two others, or some rare words."""
+def _candidates(shapes: Sequence[_Shape], num_plain: int) -> Iterator[tuple[int, int]]:
+    """Give the pairs that share what few have, those that share most first."""
     index: dict[Any, list[int]] = defaultdict(list)
     for number, shape in enumerate(shapes):
         for key, weight in shape.weights.items():
@@ -213,8 +278,10 @@ def _candidates(shapes: Sequence[_Shape]) -> Iterator[tuple[int, int]]:
     shared: Counter[tuple[int, int]] = Counter()
     for numbers in index.values():
         if 2 <= len(numbers) <= _TOO_COMMON:
-            shared.update((one, other) for at, one in enumerate(numbers) for other in numbers[at + 1 :])
-    for (one, other), count in shared.items():
+            shared.update(
+                [(one, other) for at, one in enumerate(numbers) if one < num_plain for other in numbers[at + 1 :]]
+            )
+    for (one, other), count in shared.most_common():
         low, high = sorted((shapes[one].weight, shapes[other].weight))
         if count >= 2 and 2 * low / (low + high) >= 0.5:
             yield one, other
@@ -222,34 +289,41 @@ def _candidates(shapes: Sequence[_Shape]) -> Iterator[tuple[int, int]]:
 
 def _make_class(shapes: Sequence[_Shape]) -> CloneClass:
     largest = max(shapes, key=lambda shape: (len(shape.bodies), shape.weight))
-    bodies = sorted((body for shape in shapes for body in shape.bodies), key=lambda one: (one.place.path, one.line))
-    scores = [score(largest, shape)[0] for shape in shapes]
-    grade = "equal" if len(shapes) == 1 else "near" if min(scores) >= 0.8 else "related"
-    lines = [body.num_lines for body in bodies]
+    found = sorted((body for shape in shapes for body in shape.bodies), key=lambda one: (one.source.path, one.line))
+    bodies = [body for body in found if not any(_is_inside(body.place, other.place) for other in found)]
+    scores = [score_statements(largest, shape) for shape in shapes]
+    saved = [
+        sum([one[3] - one[2] + 1 for one in body.statements if one[3] and one[0] in largest.keys]) + 1
+        for body in bodies
+    ]
     return CloneClass(
         kind="function",
-        grade=grade,
+        grade="equal" if len(shapes) == 1 else "near" if min(scores) >= _NEAR else "related",
         members=tuple(body.place for body in bodies),
         num_bodies=len({body.strict for body in bodies}),
-        num_lines_saved=sum(lines) - max(lines),
+        num_lines_saved=sum(saved) - max(saved),
         fingerprint=f"{hash(tuple(sorted(largest.keys.elements()))) & (1 << 64) - 1:016x}",
+    )
+
+
+def _is_inside(place: Place, other: Place) -> bool:
+    return (
+        place is not other
+        and place.path == other.path
+        and other.line <= place.line
+        and place.end <= other.end
+        and (place.line, place.end) != (other.line, other.end)
     )
 
 
 def _without_inner(classes: Sequence[CloneClass]) -> list[CloneClass]:
     """Leave out classes whose every member lies inside a member of another class."""
-    covers: Mapping[str, list[tuple[Place, CloneClass]]] = defaultdict(list)
+    outer: dict[str, list[Place]] = defaultdict(list)
     for one in classes:
         for place in one.members:
-            covers[place.path].append((place, one))
+            outer[place.path].append(place)
     return [
         one
         for one in classes
-        if not all(
-            any(
-                other is not one and outer.line <= place.line and place.end <= outer.end
-                for outer, other in covers[place.path]
-            )
-            for place in one.members
-        )
+        if not all(any(_is_inside(place, other) for other in outer[place.path]) for place in one.members)
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -22,6 +23,8 @@ Unit = tuple[str, int, int, str, int, int, tuple[str, ...], tuple[str, ...]]
 """Qualified name, first and last line, kind, first and last statement, parameters, defaults as written."""
 
 RESULT = "<result>"
+AS_METHOD = "as method"  # the kind of a second reading of a function, where its first parameter is taken as `self`
+_SHORT = 60
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
@@ -60,6 +63,7 @@ class Normaliser:
         self._names: list[str] = []
         self._literals: list[str] = []
         self._dotted: dict[str, int] = {}
+        self._through: Counter[str] = Counter()  # locals by how often only an attribute of theirs is used
 
     def functions(self, nodes: Iterable[ast.stmt], path: tuple[str, ...] = ()) -> None:
         """Add the functions and methods that are defined among `nodes`, with what is inside them."""
@@ -96,6 +100,21 @@ class Normaliser:
         qualname = ".".join((*self._path, node.name))
         end = node.end_lineno or node.lineno
         self.units.append((qualname, node.lineno, end, kind, start, len(self.statements), names, defaults))
+        if kind == "function" and names and not self._path and self._is_object(names[0], start):
+            start, self._self, self._methods = len(self.statements), names[0], frozenset()
+            self._local = self._local.union(names, _bound(node))
+            number = len(self.units)
+            self.body(node.body)
+            self._local, self._self, self._methods, self._path = kept
+            del self.units[number:]
+            self.units.append((qualname, node.lineno, end, AS_METHOD, start, len(self.statements), names, defaults))
+
+    def _is_object(self, name: str, start: int) -> bool:
+        """Say whether a short function uses its first parameter for attributes only, as methods do."""
+        through, self._through = self._through[name], Counter()
+        if through < 2 or len(self.statements) - start > _SHORT:
+            return False
+        return through == sum(one[5].count(name) for one in self.statements[start:])
 
     # Statements.
 
@@ -112,7 +131,7 @@ class Normaliser:
         if written and type(node) in _COMPOUND:
             end = node.lineno  # type: ignore[attr-defined]
         self.statements.append(
-            (key, weigh(words), node.lineno, end, tuple(words), tuple(self._names), tuple(self._literals))  # type: ignore[attr-defined]
+            (key, weigh(words, len(self._names) + len(self._literals)), node.lineno, end, tuple(words), tuple(self._names), tuple(self._literals))  # type: ignore[attr-defined]
         )
         self._words, self._names, self._literals = [], [], []
 
@@ -293,6 +312,8 @@ class Normaliser:
             self._names.append(f"{inner.id}.{name}")
             return _LOCAL
         found = self.value(inner)
+        if found == _LOCAL and type(inner) is ast.Name:
+            self._through[inner.id] += 1
         self._words.append(name)
         return hash((_TAGS["Attribute"], found, _word(name)))
 

@@ -43,9 +43,10 @@ class _Weights(dict[str, float]):
 weight_of = _Weights().__getitem__
 
 
-def weigh(words: list[str]) -> float:
-    """Give the weight of a statement by its words; what only tells somebody of progress counts little."""
-    weight = 0.3 + sum(map(weight_of, words))
-    if words and words[0] in _TELLING:
-        return min(weight, 0.5)
-    return min(weight, 5.0)
+def weigh(words: list[str], size: int) -> float:
+    """Give the weight of a statement by its words and by how many locals and literals it has.
+
+    What only tells somebody of progress counts little.
+    """
+    weight = 0.3 + sum(map(weight_of, words)) + 0.1 * max(size - 2, 0)
+    return min(weight, 0.5 if words and words[0] in _TELLING else 5.0)
