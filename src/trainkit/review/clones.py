@@ -23,7 +23,8 @@ _MARK = re.compile(rb"^[ \t]*# ?(?:trainkit: copy\b[: ]*(.*)|(Copied from .*))$"
 _MIN_STATEMENTS, _MIN_LINES = 3, 4
 _SAME, _SAME_WORDS, _NEAR = 0.6, 0.8, 0.8
 _OWN = 0.25  # what a function must be besides the helpers it calls
-_TOO_COMMON = 60
+_TOO_COMMON = 60  # what stands in more shapes leads to no candidates
+_LONG = 80  # statements from which on words alone say nothing
 
 
 def extract(tree: ast.Module, source: bytes) -> dict[str, Any]:
@@ -120,7 +121,7 @@ class _Shape:
     """
 
     keys: Counter[int]
-    weights: dict[int, float]
+    weights: dict[int, int]
     words: Counter[str]
     bodies: list[Body]
     inlined: frozenset[Body] = frozenset()
@@ -128,6 +129,8 @@ class _Shape:
 
     def __post_init__(self) -> None:
         self.weight = sum([self.weights[key] * count for key, count in self.keys.items()])
+        self.repeated = {key for key, count in self.keys.items() if count > 1}
+        self.is_short = len(self.keys) <= _LONG
         self.words_weight = sum([weight_of(word) * count for word, count in self.words.items()])
 
 
@@ -145,7 +148,10 @@ def score(one: _Shape, other: _Shape) -> tuple[float, float]:
 def score_statements(one: _Shape, other: _Shape) -> float:
     """Give the weighted Dice of the statements, whatever their order."""
     theirs, weights = other.keys, one.weights
-    shared = sum([weights[key] * min(one.keys[key], theirs[key]) for key in one.keys.keys() & theirs.keys()])
+    both = one.keys.keys() & theirs.keys()
+    shared = sum([weights[key] for key in both])
+    for key in (one.repeated & both) & other.repeated:
+        shared += weights[key] * (min(one.keys[key], theirs[key]) - 1)
     return min(1.0, 2 * shared / (one.weight + other.weight or 1))
 
 
@@ -188,12 +194,14 @@ def _is_worth(body: Body) -> bool:
         body.kind in ("function", "method")
         and len(body.statements) >= _MIN_STATEMENTS
         and body.num_lines >= _MIN_LINES
-        and sum([one[1] for one in body.statements]) >= 3
+        and sum([one[1] for one in body.statements]) >= 30
     )
 
 
 def _is_same(one: _Shape, other: _Shape) -> bool:
-    return score_statements(one, other) >= _SAME or score_words(one, other) >= _SAME_WORDS
+    if score_statements(one, other) >= _SAME:
+        return True
+    return one.is_short and other.is_short and score_words(one, other) >= _SAME_WORDS
 
 
 def _is_same_otherwise(one: _Shape, changed: _Shape, plain: _Shape) -> bool:
@@ -270,10 +278,10 @@ def _candidates(shapes: Sequence[_Shape], num_plain: int) -> Iterator[tuple[int,
     index: dict[Any, list[int]] = defaultdict(list)
     for number, shape in enumerate(shapes):
         for key, weight in shape.weights.items():
-            if weight >= 0.7:
+            if weight >= 7:
                 index[key].append(number)
-        for word in shape.words:
-            if weight_of(word) >= 1.0:
+        for word in shape.words if shape.is_short else ():
+            if weight_of(word) >= 10:
                 index[word].append(number)
     shared: Counter[tuple[int, int]] = Counter()
     for numbers in index.values():

@@ -16,7 +16,7 @@ from typing import Any
 
 from trainkit.review.words import weigh
 
-Statement = tuple[int, float, int, int, tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+Statement = tuple[int, int, int, int, tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 """Key, weight, first line, last line (0: part of a written statement), words, local names, literals."""
 
 Unit = tuple[str, int, int, str, int, int, tuple[str, ...], tuple[str, ...]]

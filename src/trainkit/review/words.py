@@ -33,20 +33,20 @@ _COMMON = frozenset(
 _TELLING = frozenset({"print", "info", "debug", "warning", "warn", "log", "write", "set_postfix"})
 
 
-class _Weights(dict[str, float]):
-    def __missing__(self, word: str) -> float:
-        weight = 0.2 if word in _GENERIC else 0.5 if word in _COMMON else 1.0
-        self[word] = weight
+class _Weights(dict[str, int]):
+    def __missing__(self, word: str) -> int:
+        self[word] = weight = 2 if word in _GENERIC else 5 if word in _COMMON else 10
         return weight
 
 
 weight_of = _Weights().__getitem__
+"""Gives the weight of a word: 2, 5 or 10. Whole numbers add up to the same in any order."""
 
 
-def weigh(words: list[str], size: int) -> float:
+def weigh(words: list[str], size: int) -> int:
     """Give the weight of a statement by its words and by how many locals and literals it has.
 
     What only tells somebody of progress counts little.
     """
-    weight = 0.3 + sum(map(weight_of, words)) + 0.1 * max(size - 2, 0)
-    return min(weight, 0.5 if words and words[0] in _TELLING else 5.0)
+    weight = 3 + sum(map(weight_of, words)) + max(size - 2, 0)
+    return min(weight, 5 if words and words[0] in _TELLING else 50)
