@@ -1,0 +1,101 @@
+"""Copies, as classes of all of them: functions that do the same, and runs of statements inside longer ones.
+
+The extractor gives each file's statements in their normal form (`normal`); `find_clones` compares.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from trainkit.review.bodies import Body, read_bodies
+from trainkit.review.drift import describe_drift
+from trainkit.review.model import CloneClass, Place
+from trainkit.review.normal import Normaliser
+from trainkit.review.runs import find_runs
+from trainkit.review.similar import Shape, group_bodies, similarity
+from trainkit.review.sources import Source
+
+VERSION = 1
+_NEAR = 0.8
+_MARK = re.compile(
+    rb"^[ \t]*#[ ]?(?:trainkit: (?:copy|allow clone|allow duplication)\b(?: because)?[: ]*(.*)|(Copied from .*))$", re.MULTILINE
+)
+
+
+def extract(tree: ast.Module, source: bytes) -> dict[str, Any]:
+    """Give statements, units, imports and marks of intended copies of one file."""
+    normal = Normaliser(tree)
+    names = {unit[0].rpartition(".")[2] for unit in normal.units} - {"", "main"}
+    words = [names.intersection(one[4]) for one in normal.statements]
+    calls = [tuple(sorted(set().union(*words[unit[4] : unit[5]]))) for unit in normal.units]
+    marks = {
+        source.count(b"\n", 0, found.start()) + 1: (found[1] or found[2] or b"no reason given").decode(errors="replace")
+        for found in _MARK.finditer(source)
+    }
+    return {"statements": normal.statements, "units": normal.units, "calls": calls, "marks": marks}
+
+
+def find_clones(sources: Sequence[Source]) -> list[CloneClass]:
+    """Give the classes of copies, largest saving first; runs are those inside what is no copy as a whole."""
+    bodies = [body for source in sources for body in read_bodies(source)]
+    classes = find_functions(bodies)
+    whole = {place for one in classes if one.grade != "related" for place in one.members}
+    runs = find_runs([body for body in bodies if body.place not in whole])
+    return sorted([*classes, *runs], key=lambda one: (-one.num_lines_saved, one.fingerprint))
+
+
+def find_functions(bodies: Sequence[Body]) -> list[CloneClass]:
+    """Give the classes of functions."""
+    groups = [shapes for shapes in group_bodies(bodies) if sum(len(shape.bodies) for shape in shapes) > 1]
+    kept = [(shapes, _list_members(shapes)) for shapes in groups]
+    outer: dict[str, list[Place]] = defaultdict(list)
+    for _, members in kept:
+        for body in members:
+            outer[body.source.path].append(body.place)
+    return [
+        _make_class(shapes, members)
+        for shapes, members in kept
+        if len(members) > 1
+        and not all(any(_is_inside(body.place, other) for other in outer[body.source.path]) for body in members)
+    ]
+
+
+def _list_members(shapes: Sequence[Shape]) -> list[Body]:
+    found = sorted((body for shape in shapes for body in shape.bodies), key=lambda one: (one.source.path, one.line))
+    inside: dict[str, list[Place]] = defaultdict(list)
+    for body in found:
+        inside[body.source.path].append(body.place)
+    return [body for body in found if not any(_is_inside(body.place, other) for other in inside[body.source.path])]
+
+
+def _make_class(shapes: Sequence[Shape], members: Sequence[Body]) -> CloneClass:
+    first, kept = shapes[0], set(members)
+    near = [similarity(first, shape) for shape in shapes[1:] for body in shape.bodies if body in kept]
+    near += [1.0] * (len(first.bodies) - 1)
+    saved = [
+        sum([one[3] - one[2] + 1 for one in body.statements if one[3] and one[0] in first.keys]) + 1 for body in members
+    ]
+    grade = "equal" if len(shapes) == 1 else "near" if sum(near) / (len(near) or 1) >= _NEAR else "related"
+    body = first.bodies[0]
+    reasons = [one.intended for one in members]
+    return CloneClass(
+        kind="function",
+        grade=grade,
+        members=tuple(one.place for one in members),
+        num_bodies=len({one.strict for one in members}),
+        num_lines_saved=sum(saved) - max(saved),
+        fingerprint=f"{hash(tuple(sorted(first.keys.elements()))) & (1 << 64) - 1:016x}",
+        signature=f"{body.name}({', '.join(body.parameters)})",
+        drift=describe_drift(members) if grade != "related" else (),
+        intended=next(filter(None, reasons), "") if sum(map(bool, reasons)) >= len(reasons) - 1 else "",
+    )
+
+
+def _is_inside(place: Place, other: Place) -> bool:
+    return (
+        other.line <= place.line and place.end <= other.end and (place.line, place.end) != (other.line, other.end)
+    )
