@@ -1,8 +1,8 @@
 """Which function of one tree is which of another: through renames, moves, edits, extraction and merging.
 
-In rounds, each over what the one before left: the same place and similar code, the same name and code elsewhere,
-the same code, the same name with similar code, similar code, the same place with other code. Code is compared
-in its normal form (`normal`), where local names, hints, formatting and comments say nothing.
+In rounds, each over what the one before left: the same place and similar code, the same name and code
+elsewhere, the same code, the same name with similar code, similar code, the same place with other code. Code
+is compared in its normal form (`normal`), where local names, hints, formatting and comments say nothing.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainkit.review.clones import Shape, make_shape, read_bodies, score_statements
+from trainkit.review.bodies import read_bodies
 from trainkit.review.complexity import MODULE_BODY, Facts, read_facts
+from trainkit.review.similar import Shape, make_shape, score_statements
 from trainkit.review.sources import Source, read_files
 
 _LIKE = 0.3  # the same place is the same function when so much of it stands
-_SAME = 0.6  # another place is when so much does; and a part is a part when so much of it comes from there
+_SAME = 0.6  # so much of it makes another place the same function, or a part one of the whole
 _TOO_COMMON = 50  # a statement in more functions leads to no pairs
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A function, method, class body or module body of one tree; `shapes` are its code, read in one or two ways."""
+    """A function, method, class body or module body of a tree; `shapes` is its code, read one or two ways."""
 
     source: Source
     index: int
@@ -44,12 +45,12 @@ class Piece:
 
     def keys(self) -> Counter[int]:
         """Give its statements, as keys of their normal form."""
-        return self.shapes[0].keys if self.shapes else Counter()
+        return self.shapes[0].keys if self.shapes else Counter[int]()
 
 
 @dataclass
 class Matching:
-    """Pieces of the new tree by what they were: `before` the same, `origin` a part of it, `merged` parts of them."""
+    """New pieces by what they were: `before` the same, `origin` the whole of a part, `merged` parts of it."""
 
     old: list[Piece]
     new: list[Piece]
@@ -83,7 +84,7 @@ def _place_of(source: Source, facts: Facts) -> tuple[str, int, bool]:
 
 
 def match_trees(old: tuple[Path, Sequence[Source]], new: tuple[Path, Sequence[Source]]) -> Matching:
-    """Match two folders, each with its sources, that have facts of complexity; what differs is read once more."""
+    """Match two folders, each with sources that have facts of complexity; what differs is read once more."""
     blobs = [{source.path: source.blob for source in sources} for _, sources in (old, new)]
     sides = []
     for (root, sources), mine, other in zip((old, new), blobs, blobs[::-1], strict=True):
@@ -198,11 +199,11 @@ def _best_first(pairs: Iterable[tuple[Piece, Piece]], *, least: float) -> dict[P
 
 
 def _find_parts(result: Matching) -> None:
-    """Find what was taken out of an old piece (`origin`), and the old pieces that went into one (`merged`)."""
+    """Find what was taken out of an old piece (`origin`), and old pieces that went into one (`merged`)."""
     after = result.after()
     fresh = [piece for piece in result.new if piece not in result.before and piece.shapes]
     gone = {
-        old: old.keys() - (after[old].keys() if old in after else Counter())
+        old: old.keys() - (after[old].keys() if old in after else Counter[int]())
         for old in result.old
         if old.shapes
     }
@@ -214,7 +215,7 @@ def _find_parts(result: Matching) -> None:
     lost = [old for old in gone if old not in after]
     for piece, old in _sorted(_candidates(lost, [piece for piece in result.new if piece.shapes])):
         was = result.before.get(piece)
-        if _share(old, piece.keys() - (was.keys() if was else Counter())) >= _SAME:
+        if _share(old, piece.keys() - (was.keys() if was else Counter[int]())) >= _SAME:
             result.merged.setdefault(piece, []).append(old)
 
 
@@ -225,6 +226,5 @@ def _sorted(pairs: Iterable[tuple[Piece, Piece]]) -> list[tuple[Piece, Piece]]:
 def _share(part: Piece, whole: Counter[int]) -> float:
     """Give the share of the weight of `part` that stands in `whole`."""
     shape = part.shapes[0]
-    return sum(shape.weights[key] * min(count, whole[key]) for key, count in shape.keys.items()) / (
-        shape.weight or 1
-    )
+    shared = sum(shape.weights[key] * min(count, whole[key]) for key, count in shape.keys.items())
+    return shared / (shape.weight or 1)
