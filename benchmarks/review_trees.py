@@ -3,8 +3,8 @@
     python benchmarks/review_trees.py [PACKAGE ...]      (default: torch transformers, of this environment)
 
 Prints counts, the CPU seconds of a run without a cache and of one with it, and how far ruff's figures are.
-Ruff counts statements alone, and what is nested in a function for it; `mccabe` takes from our figure what stands
-in expressions, adds what is nested, and must give ruff's figure: what it does not explain is listed.
+Ruff counts statements alone, and what is nested in a function for it; `mccabe` takes from our figure what is in
+expressions, adds what is nested, and must give ruff's figure: what it does not explain is listed.
 """
 
 from __future__ import annotations
@@ -75,9 +75,8 @@ def main(packages: Sequence[str]) -> None:
             print(f"{label}: {cpu_s() - start:.1f} s of CPU, {time.perf_counter() - began:.1f} s")
     failed = [f"{source.path} ({source.error})" for source in sources if source.error]
     num_lines = sum((site / file).read_bytes().count(b"\n") for file in files)
-    print(
-        f"{len(files)} files, {num_lines} lines, {len(measured)} units; not Python: {', '.join(failed) or 'none'}"
-    )
+    print(f"{len(files)} files, {num_lines} lines, {len(measured)} units")
+    print(f"not Python: {', '.join(failed) or 'none'}")
     command = [
         sys.executable,
         "-m",

@@ -36,8 +36,8 @@ def list_radon(functions, classes):
 
 
 def test_figures_equal_radon_on_real_files():
-    """Each function and module body of a part of the standard library, many of them, without an exception."""
-    num_functions = 0
+    """Each function and module body of a part of the standard library, many of them, but for what radon does not see."""
+    num_functions, others = 0, []
     for path in TREES:
         content = path.read_bytes()
         tree = ast.parse(content)
@@ -50,8 +50,19 @@ def test_figures_equal_radon_on_real_files():
         num_functions += len(radon)
 
         assert units[0].cyclomatic == visitor.complexity, path
-        assert {place: ours[place] for place in radon} == radon, path
+        others += [
+            (unit, content)
+            for unit in units
+            if radon.get((unit.line, unit.name.rpartition(".")[2]), unit.cyclomatic) != unit.cyclomatic
+        ]
+        assert ours.keys() >= radon.keys(), path
     assert num_functions > 1500
+    assert others, "the list of differences would not show one"
+    assert [unit.name for unit, content in others if not _has_except_star(unit, content)] == []
+
+
+def _has_except_star(unit: Facts, content: bytes) -> bool:
+    return b"except*" in b"".join(content.splitlines()[unit.line - 1 : unit.end]).replace(b" ", b"")
 
 
 # what radon 6.0.1 does not count, or counts twice: source of a function, radon's figure, ours and why
