@@ -53,7 +53,7 @@ def _verify(words: list[str]) -> int:
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the verdict there, too")
     options, run_options = _parse_run(parser, words)
-    _check_output(options.json)
+    check_output(options.json)
     result = verify(
         find_project(),
         run_options,
@@ -76,7 +76,7 @@ def _record(words: list[str]) -> int:
         "-o", "--output", metavar="FILE", type=Path, required=True, help="the trace, such as run.trace"
     )
     options, run_options = _parse_run(parser, words)
-    _check_output(options.output)
+    check_output(options.output)
     with tempfile.TemporaryDirectory(prefix="trainkit-record-") as folder:
         done = record(find_project(), run_options, into=Path(folder), progress=progress_printer())
         header = {"command": run_options.shown(), "settings": run_options.describe(), "broke": done.broke}
@@ -97,7 +97,7 @@ def _compare(words: list[str]) -> int:
     parser.add_argument("actual", type=Path, help="the trace under test")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the verdict there, too")
     options = parser.parse_args(words)
-    _check_output(options.json)
+    check_output(options.json)
     return _tell(compare_files(options.expected, options.actual), options.json)
 
 
@@ -141,7 +141,8 @@ def _make_parser(name: str) -> Parser:
     return Parser(name, _ABOUT[name], usage=f"trainkit {name} [options] -- COMMAND ...")
 
 
-def _add_run_options(parser: Parser) -> None:
+def add_run_options(parser: argparse._ActionsContainer) -> None:
+    """Add the flags that say how a training command is run."""
     add = parser.add_argument
     add(
         "--share",
@@ -175,12 +176,12 @@ def _add_run_options(parser: Parser) -> None:
         action="store_true",
         help="kernels that compute alike on all x86-64 processors (1.7 to 3 times slower)",
     )
-    add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
 def _parse_run(parser: Parser, words: list[str]) -> tuple[argparse.Namespace, RunOptions]:
     """Split at `--`: what is before is ours, what follows is the command."""
-    _add_run_options(parser)
+    add_run_options(parser)
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     if "--" not in words:
         if not {"-h", "--help"} & set(words):
             raise UsageError(
@@ -191,13 +192,17 @@ def _parse_run(parser: Parser, words: list[str]) -> tuple[argparse.Namespace, Ru
     options = parser.parse_args(words[:at])
     if options.command:
         raise UsageError("usage", f"unexpected '{options.command[0]}' before --; see {parser.prog} --help")
-    options.command = words[at + 1 :]
-    names = {field.name for field in dataclasses.fields(RunOptions)}
+    return options, read_run_options(options, words[at + 1 :], where=parser.prog)
+
+
+def read_run_options(options: argparse.Namespace, command: list[str], *, where: str) -> RunOptions:
+    """Give the checked options of a run of `command`."""
+    names = {field.name for field in dataclasses.fields(RunOptions)} - {"command"}
     table: dict[str, Any] = {key: value for key, value in vars(options).items() if key in names}
-    return options, parse(RunOptions, table, where=parser.prog)
+    return parse(RunOptions, table | {"command": command}, where=where)
 
 
-def _check_output(path: Path | None) -> None:
+def check_output(path: Path | None) -> None:
     """Refuse before minutes of work what could not be written after it."""
     if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
         raise UsageError("output-not-writable", f"{path}: no file can be written there")
