@@ -27,6 +27,7 @@ from trainkit.review.result import Phase
 SEVERITIES = ("high", "medium", "low")
 PREFIXES = {"clone": "DUP", "name": "NAME", "import": "CYC", "complexity": "CPLX", "habit": "HABIT"}
 CYCLOMATIC, COGNITIVE, LINES = 15, 25, 150  # from which on a function is an issue
+_MANY_LINES = 60  # saved, from which on copies that are not quite equal weigh as much as equal ones
 _QUICK = 30
 _PHASES = ("at once", "next", "then", "when you are there anyway")
 
@@ -53,6 +54,17 @@ _HABITS = {
     "habit-helper-unused": ("low", "{0}() is used nowhere", "Use it, or delete it."),
     "habit-heavy-config": ("low", "reading settings loads {0}", "Import it in the function that needs it."),
 }  # fmt: skip
+RULES = {
+    "clone-drift": "Copies differ in one spot",
+    "clone-equal": "Copies that are equal after normalisation",
+    "clone-near": "Copies that are nearly equal",
+    "name-file-twice": "Two library files of one name define the same names",
+    "name-class-twice": "Two public classes of one name and one interface, with different bodies",
+    "name-redefined": "A script defines anew what its sibling imports",
+    "import-cycle": "An import cycle at module level",
+    "import-cycle-late": "An import cycle through an import inside a function",
+    "complexity-high": "A function or module body that is too complex or too long",
+} | {rule: title.replace("{0} ", "something ").replace("{0}", "something") for rule, (_, title, _) in _HABITS.items()}
 _PER_RULE = {"habit-checkpoint-incomplete", "habit-hard-coded", "habit-heavy-config", "habit-no-grad-missing"}
 
 
@@ -84,7 +96,7 @@ def number(keys: Iterable[str]) -> dict[str, str]:
     ids: dict[str, str] = {}
     taken = set()
     for key in sorted(set(keys)):
-        prefix = PREFIXES[key.partition("-")[0]]
+        prefix = PREFIXES[key.partition(":")[0].partition("-")[0]]
         at = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest()) % 10_000
         while (prefix, at) in taken:
             at = (at + 1) % 10_000
@@ -131,12 +143,13 @@ def _is_left_alone(clones: CloneClass) -> bool:
 
 def _judge_clones(clones: CloneClass) -> Issue:
     count, bodies = len(clones.members), clones.num_bodies
-    names = sorted({place.name.rpartition(".")[2] for place in clones.members})
+    names = sorted({place.name for place in clones.members})
+    names = names if len(names) == 1 else sorted({name.rpartition(".")[2] for name in names})
     what = f"{names[0]}()" if len(names) == 1 and clones.kind == "function" else (
         f"{clones.members[0].end - clones.members[0].line + 1} lines" if clones.kind == "run" else "functions")  # fmt: skip
     one = clones.grade == "equal" and not clones.drift
     tests = all(is_test(place.path) for place in clones.members)
-    severity = "high" if clones.drift else "medium" if one and not tests else "low"
+    severity = "high" if clones.drift else "medium" if (one or clones.num_lines_saved >= _MANY_LINES) and not tests else "low"
     title = f"{what}: {count} copies, " + ("all equal" if one else f"{bodies} bodies")
     effort = 10 * count + 20 * (bodies - 1)
     evidence = (f"{clones.num_lines_saved} lines saved", *clones.drift[:8])
