@@ -17,10 +17,13 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """A function, method or module body, measured."""
+    """A function, method, class body or module body, measured.
+
+    The body of a class or module is what stands in it outside its functions and classes.
+    """
 
     place: Place
-    kind: str  # "function", "method" or "module body"
+    kind: str  # "function", "method", "class body" or "module body"
     cyclomatic: int  # radon's scale
     cognitive: int  # SonarSource's definition
     num_lines: int  # without blanks, comments and docstring
@@ -35,8 +38,8 @@ class CloneClass:
     """Pieces of code that do the same: whole functions, or runs of statements inside longer ones.
 
     `grade` is "equal" (after normalisation), "near" or "related"; `num_bodies` counts the distinct normalised
-    bodies. `drift` says in which lines copies differ, `signature` what a function in their place would look like.
-    `fingerprint` stays when members are renamed, moved or reformatted.
+    bodies. `drift` says in which lines copies differ, `signature` what a function in their place would look
+    like. `fingerprint` stays when members are renamed, moved or reformatted.
     """
 
     kind: str  # "function" or "run"
@@ -54,7 +57,7 @@ class CloneClass:
 class Issue:
     """One thing that is worth doing: what, where, why it is believed, what it takes.
 
-    `key` stays between runs (it is made of what was found, not of where); `id` numbers the issues of one report.
+    `key` stays between runs (it is made of what was found, not of where); `id` numbers a report's issues.
     """
 
     rule: str  # the slug, an entry of docs/messages.md

@@ -1,32 +1,36 @@
 """The Python files of a project, or of a revision of it, each with what the extractors took from it.
 
-An extractor is a module with `VERSION` and `extract(tree, source) -> values` that `marshal` can write. What it gave
-is kept by git's id of the content, so what is unchanged is parsed once, whichever revision or project it stands in.
+An extractor is a module with `VERSION` and `extract(tree, source) -> values` that `marshal` can write. What
+it gave is kept by git's id of the content (`cache.py`), so what is unchanged is parsed once, whichever
+revision or project it stands in.
 """
 
 from __future__ import annotations
 
 import ast
+import gc
 import hashlib
 import importlib
-import marshal
 import os
-import sqlite3
-import sys
+import signal
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trainkit.errors import UsageError
+from trainkit.errors import TrainkitError, UsageError
 from trainkit.repo.git import git, read_blobs, resolve_commit
+from trainkit.review.cache import open_caches
 
-_MANY = 48  # files from which on a second process pays
-_CHUNK = 24
+_MANY = 64  # files from which on a second process pays
+_CHUNK = 16
 _SKIPPED = {"__pycache__", "node_modules"}
+
+Extract = Callable[[Sequence[tuple[str, str, bytes]]], list[tuple[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -52,88 +56,121 @@ def read_sources(
 ) -> list[Source]:
     """Read the Python files below `root`, or those of them that `paths` (files or folders) name, by path.
 
-    `extractors` are names of modules beside this one. In a git repository the files are those that git tracks or
-    does not ignore; elsewhere all that lie in no hidden folder and no environment. `revision` reads a commit
-    instead of the disk.
+    `extractors` are names of modules beside this one. In a git repository the files are those that git tracks
+    or does not ignore; elsewhere all that lie in no hidden folder and no environment. `revision` reads a
+    commit instead of the disk.
 
     Raises:
         UsageError: one of `paths` does not exist, or there is no such revision.
     """
-    contents = _Contents(root, paths, revision)
-    with closing(_Cache(extractors)) as cache:
-        known = cache.load(set(contents.blobs.values()))
-        unknown = {blob: path for path, blob in contents.blobs.items() if blob not in known}
-        for blob, facts in _extract_all(contents, unknown, extractors, progress):
+    if not revision:
+        return read_files(root, _list_disk(root, paths, ".py"), extractors, progress=progress)
+    blobs = _list_revision(root, paths, revision, ".py")
+    return _read(blobs, partial(read_blobs, root), extractors, progress)
+
+
+def read_files(
+    root: Path,
+    files: Iterable[str],
+    extractors: Sequence[str],
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Source]:
+    """Read these files, named from `root`; one that cannot be opened is a source with an error."""
+    blobs: dict[str, str] = {}
+    contents: dict[str, bytes] = {}
+    closed: list[Source] = []
+    for file in files:
+        try:
+            content = (root / file).read_bytes()
+        except OSError as error:
+            closed.append(Source(file, "", {}, error.strerror or str(error)))
+            continue
+        name = hashlib.sha1(b"blob %d\0" % len(content), usedforsecurity=False)
+        name.update(content)
+        blobs[file] = name.hexdigest()
+        contents[blobs[file]] = content
+    found = _read(blobs, lambda part: {blob: contents[blob] for blob in part}, extractors, progress)
+    return sorted([*found, *closed], key=lambda source: source.path)
+
+
+def list_notebooks(root: Path, *, paths: Sequence[str] = (), revision: str = "") -> list[str]:
+    """Give the notebooks beside the files that `read_sources` reads: their code is not measured."""
+    if revision:
+        return sorted(_list_revision(root, paths, revision, ".ipynb"))
+    return sorted(_list_disk(root, paths, ".ipynb"))
+
+
+def list_tree(root: Path, suffix: str = ".py") -> list[str]:
+    """Give all files below a folder that end so, by path, links and byte code aside."""
+    return sorted(
+        Path(os.path.relpath(os.path.join(folder, name), root)).as_posix()  # noqa: PTH118 - many files
+        for folder, name in _walk(root, suffix)
+    )
+
+
+def _read(
+    blobs: Mapping[str, str],
+    get: Callable[[Sequence[str]], Mapping[str, bytes]],
+    extractors: Sequence[str],
+    progress: Callable[[str], None],
+) -> list[Source]:
+    with open_caches(extractors) as caches:
+        known = caches.load(set(blobs.values()))
+        unknown = {blob: path for path, blob in blobs.items() if blob not in known}
+        for blob, facts in _extract_all(unknown, get, tuple(extractors), progress):
             known[blob] = facts
-            cache.add(blob, facts)
+            caches.add(blob, facts)
     return [
         Source(path, blob, {}, found) if isinstance(found := known[blob], str) else Source(path, blob, found)
-        for path, blob in sorted(contents.blobs.items())
+        for path, blob in sorted(blobs.items())
     ]
 
 
-class _Contents:
-    """The files, `blobs` by path, and the bytes of any of them."""
-
-    def __init__(self, root: Path, paths: Sequence[str], revision: str) -> None:
-        self._root = root
-        self._bytes: dict[str, bytes] = {}
-        self._revision = revision
-        self.blobs: dict[str, str] = {}
-        if revision:
-            commit = resolve_commit(root, revision)
-            for line in git(root, "ls-tree", "-rz", commit, "--", *(paths or ["."])).split("\0"):
-                fields, _, path = line.partition("\t")
-                if path.endswith(".py") and fields.split()[1] == "blob" and fields[:6] != "120000":
-                    self.blobs[path] = fields.split()[2]
-            return
-        for path in paths:
-            if not (root / path).exists():
-                raise UsageError("no-such-path", f"{root / path} does not exist")
-        for path in _list_disk(root, paths):
-            with suppress(OSError):
-                content = (root / path).read_bytes()
-                self.blobs[path] = hashlib.sha1(  # noqa: S324 - git's name for it, no secret
-                    b"blob %d\0" % len(content) + content
-                ).hexdigest()
-                self._bytes[self.blobs[path]] = content
-
-    def get(self, blobs: Sequence[str]) -> dict[str, bytes]:
-        """Give the content of each of `blobs`."""
-        if not self._revision:
-            return {blob: self._bytes[blob] for blob in blobs}
-        return read_blobs(self._root, blobs)
+def _list_revision(root: Path, paths: Sequence[str], revision: str, suffix: str) -> dict[str, str]:
+    """Give the blobs of a commit's files by path, links and submodules aside."""
+    blobs = {}
+    commit = resolve_commit(root, revision)
+    for line in git(root, "ls-tree", "-rz", commit, "--", *(paths or ["."])).split("\0"):
+        fields, _, path = line.partition("\t")
+        if path.endswith(suffix) and fields.startswith("100"):
+            blobs[path] = fields.split()[2]
+    return blobs
 
 
-def _list_disk(root: Path, paths: Sequence[str]) -> Iterator[str]:
-    inside = [os.path.relpath(root / path, root) for path in paths] or ["."]
+def _list_disk(root: Path, paths: Sequence[str], suffix: str) -> Iterator[str]:
+    for path in paths:
+        if not (root / path).exists():
+            raise UsageError("no-such-path", f"{root / path} does not exist")
+    inside = [Path(os.path.relpath(root / path, root)).as_posix() for path in paths] or ["."]
     if _is_in_git(root):
         listed = git(root, "ls-files", "-coz", "--exclude-standard", "--", *inside).split("\0")
-        names = dict.fromkeys(name for name in listed if name.endswith(".py"))
+        names = dict.fromkeys(name for name in listed if name.endswith(suffix))
         yield from (name for name in names if (root / name).is_file() and not (root / name).is_symlink())
         return
     for start in inside:
         if (root / start).is_file():
-            yield Path(start).as_posix()
-        for folder, folders, files in os.walk(root / start):
-            folders[:] = [
-                name
-                for name in folders
-                if name not in _SKIPPED
-                and not name.startswith(".")
-                and not Path(folder, name, "pyvenv.cfg").exists()
-            ]
-            yield from (
-                Path(os.path.relpath(os.path.join(folder, name), root)).as_posix()  # noqa: PTH118 - many files
-                for name in files
-                if name.endswith(".py") and not os.path.islink(os.path.join(folder, name))  # noqa: PTH118, PTH114
-            )
+            yield start
+        for folder, name in _walk(root / start, suffix, is_inside=_is_ours):
+            yield Path(os.path.relpath(os.path.join(folder, name), root)).as_posix()  # noqa: PTH118
+
+
+def _walk(
+    start: Path, suffix: str, *, is_inside: Callable[[str, str], bool] = lambda *_: True
+) -> Iterator[tuple[str, str]]:
+    for folder, folders, files in os.walk(start):
+        folders[:] = [name for name in folders if name not in _SKIPPED and is_inside(folder, name)]
+        for name in files:
+            if name.endswith(suffix) and not os.path.islink(os.path.join(folder, name)):  # noqa: PTH118, PTH114
+                yield folder, name
+
+
+def _is_ours(folder: str, name: str) -> bool:
+    return not name.startswith(".") and not Path(folder, name, "pyvenv.cfg").exists()
 
 
 def _is_in_git(root: Path) -> bool:
     """Say whether git knows this folder, and not only one above it that ignores it (an environment)."""
-    from trainkit.errors import TrainkitError
-
     try:
         git(root, "rev-parse", "--show-toplevel")
         return bool(git(root, "ls-files", "--", ".")) or not git(
@@ -144,91 +181,78 @@ def _is_in_git(root: Path) -> bool:
 
 
 def _extract_all(
-    contents: _Contents,
     unknown: Mapping[str, str],
-    extractors: Sequence[str],
+    get: Callable[[Sequence[str]], Mapping[str, bytes]],
+    extractors: tuple[str, ...],
     progress: Callable[[str], None],
 ) -> Iterator[tuple[str, Any]]:
     blobs = list(unknown)
     chunks = [blobs[at : at + _CHUNK] for at in range(0, len(blobs), _CHUNK)]
-    work = (
-        [(blob, unknown[blob], content) for blob, content in contents.get(chunk).items()] for chunk in chunks
-    )
+    work = ([(blob, unknown[blob], content) for blob, content in get(chunk).items()] for chunk in chunks)
     done = 0
-    if len(blobs) < _MANY or (os.cpu_count() or 1) < 2:
-        results: Any = (_extract(items, tuple(extractors)) for items in work)
-    else:
-        pool = ProcessPoolExecutor(min(len(chunks), os.cpu_count() or 1))
-        results = pool.map(_extract, work, [tuple(extractors)] * len(chunks))
-    try:
-        for chunk in results:
-            yield from chunk
-            done += len(chunk)
+    with _open_pool(len(blobs)) as run:
+        for results in run(partial(_extract, extractors=extractors), work):
+            yield from results
+            done += len(results)
             progress(f"{done} of {len(blobs)} files read")
-    finally:
-        if len(blobs) >= _MANY:
-            with suppress(NameError):
-                pool.shutdown(cancel_futures=True)
 
 
-def _extract(items: Sequence[tuple[str, str, bytes]], extractors: tuple[str, ...]) -> list[tuple[str, Any]]:
+@contextmanager
+def _open_pool(num_files: int) -> Iterator[Callable[[Extract, Iterable[Any]], Iterator[Any]]]:
+    """Give `map`, over several processes where that pays and a fork is safe: in a process with one thread."""
+    num_processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if num_files < _MANY or num_processes < 2 or threading.active_count() > 1:
+        yield map
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    pool = ProcessPoolExecutor(num_processes, mp_context=get_context("fork"), initializer=_begin_worker)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads that are not Python's: OpenMP's
+        try:
+            yield pool.map
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, and end when it does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with suppress(Exception):  # Linux alone has it; elsewhere a killed parent leaves idle processes
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _extract(
+    items: Sequence[tuple[str, str, bytes]], *, extractors: tuple[str, ...]
+) -> list[tuple[str, Any]]:
     """Give the facts of each file by extractor, or the line that says why it is no Python."""
     modules = {name: importlib.import_module(f"trainkit.review.{name}") for name in extractors}
     results: list[tuple[str, Any]] = []
-    for blob, path, content in items:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+    with _collecting_nothing(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for blob, path, content in items:
+            try:
                 tree = ast.parse(content, filename=path)
-            results.append((blob, {name: module.extract(tree, content) for name, module in modules.items()}))
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            where = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
-            results.append((blob, f"{where or type(error).__name__}"))
+                results.append(
+                    (blob, {name: module.extract(tree, content) for name, module in modules.items()})
+                )
+            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+                where = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
+                results.append((blob, where or type(error).__name__))
     return results
 
 
-class _Cache:
-    """Facts by blob in one SQLite file per set of extractors and their versions; without a place for it, none."""
-
-    def __init__(self, extractors: Sequence[str]) -> None:
-        versions = [
-            f"{name}-{importlib.import_module(f'trainkit.review.{name}').VERSION}" for name in extractors
-        ]
-        python = f"py{sys.version_info.major}.{sys.version_info.minor}"
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trainkit" / "review"
-        name = "_".join([python, *versions]) + ".sqlite"
-        self._new: list[tuple[str, bytes]] = []
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._base: sqlite3.Connection | None = sqlite3.connect(folder / name, timeout=10)
-            self._base.execute(
-                "CREATE TABLE IF NOT EXISTS facts (blob TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID"
-            )
-        except (OSError, sqlite3.Error):
-            self._base = None
-
-    def load(self, blobs: set[str]) -> dict[str, Any]:
-        """Give what is known of `blobs`."""
-        found: dict[str, Any] = {}
-        if self._base is None:
-            return found
-        wanted = sorted(blobs)
-        with suppress(sqlite3.Error, ValueError, EOFError, TypeError):
-            for at in range(0, len(wanted), 500):
-                part = wanted[at : at + 500]
-                marks = ",".join("?" * len(part))
-                query = f"SELECT blob, value FROM facts WHERE blob IN ({marks})"  # noqa: S608 - marks alone
-                found |= {blob: marshal.loads(value) for blob, value in self._base.execute(query, part)}  # noqa: S302
-        return found
-
-    def add(self, blob: str, facts: Any) -> None:
-        """Keep the facts of one blob; written at `close`."""
-        self._new.append((blob, marshal.dumps(facts)))
-
-    def close(self) -> None:
-        """Write what is new. A cache that cannot be written is only slower next time."""
-        if self._base is None:
-            return
-        with suppress(sqlite3.Error), self._base:
-            self._base.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", self._new)
-        self._base.close()
+@contextmanager
+def _collecting_nothing() -> Iterator[None]:
+    """Pause the collector: a tree has no cycles, and looking for them is a third of the time of parsing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
