@@ -1,0 +1,223 @@
+"""How much two pieces of code share, and which functions belong together for it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trainkit.review.bodies import Body
+from trainkit.review.expressions import Statement
+from trainkit.review.normal import AS_METHOD
+from trainkit.review.words import weight_of
+
+_MIN_STATEMENTS, _MIN_LINES, _MIN_WEIGHT = 3, 4, 30  # what weighs less is a copy only when all names are equal too
+_SAME, _SAME_WORDS = 0.6, 0.8
+_KIN = 0.45  # what two members of a class have in common at least
+_OWN = 0.25  # what a function must be besides the helpers it calls
+_TOO_COMMON = 60  # what stands in more shapes leads to no candidates
+_LONG = 80  # statements from which on words alone say nothing
+
+@dataclass(eq=False)
+class Shape:
+    """What a sequence of statements is compared by, and the bodies that have it in some order.
+
+    `inlined` are the helpers whose statements were put in the place of their calls; `own` is the share of the weight
+    that is not theirs.
+    """
+
+    keys: Counter[int]
+    weights: dict[int, int]
+    words: Counter[str]
+    bodies: list[Body]
+    inlined: frozenset[Body] = frozenset()
+    own: float = 1.0
+    is_otherwise: bool = False  # is like others when its helpers are inlined or its first parameter is `self`
+
+    def __post_init__(self) -> None:
+        self.weight = sum([self.weights[key] * count for key, count in self.keys.items()])
+        self.repeated = {key for key, count in self.keys.items() if count > 1}
+        self.is_short = len(self.keys) <= _LONG
+        self.words_weight = sum([weight_of(word) * count for word, count in self.words.items()])
+
+
+def make_shape(statements: Sequence[Statement], bodies: list[Body]) -> Shape:
+    """Give what a sequence of statements is compared by."""
+    words = Counter([word for one in statements for word in one[4]])
+    return Shape(Counter([one[0] for one in statements]), {one[0]: one[1] for one in statements}, words, bodies)
+
+
+def score_statements(one: Shape, other: Shape) -> float:
+    """Give the weighted Dice of the statements, whatever their order."""
+    theirs, weights = other.keys, one.weights
+    both = one.keys.keys() & theirs.keys()
+    shared = sum([weights[key] for key in both])
+    for key in (one.repeated & both) & other.repeated:
+        shared += weights[key] * (min(one.keys[key], theirs[key]) - 1)
+    return min(1.0, 2 * shared / (one.weight + other.weight or 1))
+
+
+def score_words(one: Shape, other: Shape) -> float:
+    """Give the weighted Dice of the words."""
+    theirs = other.words
+    shared = sum([weight_of(word) * min(one.words[word], theirs[word]) for word in one.words.keys() & theirs.keys()])
+    return 2 * shared / (one.words_weight + other.words_weight or 1)
+
+
+def similarity(one: Shape, other: Shape) -> float:
+    """Give 1 for the same statements; words alone, which say less, count a little less."""
+    found = score_statements(one, other)
+    if found < 1 and one.is_short and other.is_short:
+        words = score_words(one, other)
+        found = max(found, words - 0.1 if words >= _SAME_WORDS else 0)
+    return found
+
+
+def group_bodies(everything: Sequence[Body]) -> list[list[Shape]]:
+    """Give the functions that belong together: groups of shapes, the one with most bodies first."""
+    groups: dict[Any, list[Body]] = defaultdict(list)
+    for body in everything:
+        if body.kind not in ("function", "method") or body.num_lines < _MIN_LINES:
+            continue
+        keys = [one[0] for one in body.statements]
+        if len(keys) >= _MIN_STATEMENTS:
+            says_enough = sum([one[1] for one in body.statements]) >= _MIN_WEIGHT
+            exact = () if says_enough else (body.strict, *[one[5] for one in body.statements])
+            groups[(*sorted(keys), *exact)].append(body)
+    shapes = [make_shape(group[0].statements, group) for group in groups.values()]
+    links = _link(shapes, everything)
+    return [part for group in links.groups() for part in _split([shapes[number] for number in group])]
+
+
+def _link(shapes: Sequence[Shape], everything: Sequence[Body]) -> _Links:
+    number_of = {body: number for number, shape in enumerate(shapes) for body in shape.bodies}
+    extra = [*_read_as_methods(everything), *_inline(everything, number_of)]
+    size, links = len(shapes), _Links(len(shapes))
+    for one, other in _candidates([*shapes, *extra], size):
+        base = other if other < size else number_of.get(extra[other - size].bodies[0])
+        if base is None or links.same(one, base):
+            continue
+        if other < size:
+            same = _is_same(shapes[one], shapes[other])
+        else:
+            same = _is_same_otherwise(shapes[one], extra[other - size], shapes[base])
+        if same:
+            links.join(one, base)
+            links.otherwise |= {base} if other >= size else set()
+    for number in links.otherwise:
+        shapes[number].is_otherwise = True
+    return links
+
+
+def _split(shapes: list[Shape]) -> list[list[Shape]]:
+    """Split what is only linked through others: each part is like its first shape."""
+    parts = []
+    while shapes:
+        first = max(shapes, key=lambda shape: (len(shape.bodies), shape.weight, shape.bodies[0].place.path))
+        like, rest = [first], []
+        for shape in shapes:
+            if shape is not first:
+                near = shape.is_otherwise or first.is_otherwise or similarity(first, shape) >= _KIN
+                (like if near else rest).append(shape)
+        parts.append(like)
+        shapes = rest
+    return parts
+
+
+def _is_same(one: Shape, other: Shape) -> bool:
+    if score_statements(one, other) >= _SAME:
+        return True
+    return one.is_short and other.is_short and score_words(one, other) >= _SAME_WORDS
+
+
+def _is_same_otherwise(one: Shape, changed: Shape, plain: Shape) -> bool:
+    """Say whether `one` is what the other one is with its helpers inlined, or read as a method."""
+    if not changed.inlined:
+        return any(body.kind == "method" for body in one.bodies) and _is_same(one, changed)
+    if changed.own < _OWN or changed.inlined.intersection(one.bodies):
+        return False
+    return _is_same(one, changed) and score_statements(one, changed) > score_statements(one, plain)
+
+
+def _read_as_methods(bodies: Sequence[Body]) -> Iterator[Shape]:
+    before = None
+    for body in bodies:
+        if body.kind == AS_METHOD and before:
+            yield make_shape(body.statements, [before])
+        before = body
+
+
+def _inline(bodies: Sequence[Body], wanted: Mapping[Body, int]) -> Iterator[Shape]:
+    """Give each function that calls others of its file, with their statements in place of the calls."""
+    named: dict[tuple[str, str], list[Body]] = defaultdict(list)
+    for body in bodies:
+        if body.kind in ("function", "method"):
+            named[body.source.path, body.name].append(body)
+    for body in bodies:
+        if not body.calls or body not in wanted:
+            continue
+        helpers = {
+            name: found[0]
+            for name in body.calls
+            if len(found := named[body.source.path, name]) == 1
+            and not (body.line <= found[0].line <= body.end)
+            and not (found[0].line <= body.line <= found[0].end)
+        }
+        own = [one for one in body.statements if helpers.keys().isdisjoint(one[4])]
+        if helpers and len(own) < len(body.statements):
+            more = [one for helper in helpers.values() for one in helper.statements]
+            shape = make_shape([*own, *more], [body])
+            shape.inlined = frozenset(helpers.values())
+            shape.own = 1 - sum(one[1] for one in more) / (shape.weight or 1)
+            yield shape
+
+
+class _Links:
+    """Union of what is joined."""
+
+    def __init__(self, size: int) -> None:
+        self._parent = list(range(size))
+        self.otherwise: set[int] = set()
+
+    def _root(self, number: int) -> int:
+        while self._parent[number] != number:
+            self._parent[number] = number = self._parent[self._parent[number]]
+        return number
+
+    def same(self, one: int, other: int) -> bool:
+        """Say whether both are in one group."""
+        return self._root(one) == self._root(other)
+
+    def join(self, one: int, other: int) -> None:
+        """Put both into one group."""
+        self._parent[self._root(one)] = self._root(other)
+
+    def groups(self) -> list[list[int]]:
+        """Give the groups."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for number in range(len(self._parent)):
+            found[self._root(number)].append(number)
+        return list(found.values())
+
+
+def _candidates(shapes: Sequence[Shape], num_plain: int) -> Iterator[tuple[int, int]]:
+    """Give the pairs that share what few have, those that share most first."""
+    index: dict[Any, list[int]] = defaultdict(list)
+    for number, shape in enumerate(shapes):
+        for key, weight in shape.weights.items():
+            if weight >= 7:
+                index[key].append(number)
+        for word in shape.words if shape.is_short else ():
+            if weight_of(word) >= 10:
+                index[word].append(number)
+    shared: Counter[tuple[int, int]] = Counter()
+    for numbers in index.values():
+        if 2 <= len(numbers) <= _TOO_COMMON:
+            shared.update(
+                [(one, other) for at, one in enumerate(numbers) if one < num_plain for other in numbers[at + 1 :]]
+            )
+    for (one, other), count in shared.most_common():
+        low, high = sorted((shapes[one].weight, shapes[other].weight))
+        if count >= 2 and 2 * low / (low + high) >= 0.5:
+            yield one, other
