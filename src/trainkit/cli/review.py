@@ -6,16 +6,24 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trainkit.cli.arguments import Parser, progress_printer, text_options
-from trainkit.cli.verify import add_run_options, check_output, read_run_options
+from trainkit.cli.arguments import (
+    Parser,
+    add_run_options,
+    check_output,
+    progress_printer,
+    read_run_options,
+    text_options,
+)
 from trainkit.errors import UsageError
 from trainkit.report.review import FORMATS, render_as
 from trainkit.report.review.text import render_text
 from trainkit.review.result import Review
 from trainkit.review.survey import review
-from trainkit.verdict import exit_status_of
-from trainkit.verify.options import RunOptions
+
+if TYPE_CHECKING:
+    from trainkit.verify.options import RunOptions
 
 
 def run(argv: list[str]) -> int:
@@ -101,6 +109,7 @@ def _is_project(folder: Path) -> bool:
 
 def _prove(found: Review, root: Path, run_options: RunOptions, base: str) -> tuple[Review, int]:
     """Verify the command between the base and the working tree, and write the verdict on the page."""
+    from trainkit.verdict import exit_status_of
     from trainkit.verify.verify import verify
 
     result = verify(root, run_options, base=base, head=None, progress=progress_printer())

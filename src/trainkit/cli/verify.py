@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from trainkit.cli.arguments import Parser, find_project, progress_printer, text_options
+from trainkit.cli.arguments import (
+    Parser,
+    add_run_options,
+    check_output,
+    find_project,
+    progress_printer,
+    read_run_options,
+    text_options,
+)
 from trainkit.errors import UsageError
 from trainkit.report.verification import render_verification
-from trainkit.settings import parse
 from trainkit.verdict import exit_status_of
 from trainkit.verify.options import RunOptions
 from trainkit.verify.result import Verification
@@ -141,43 +146,6 @@ def _make_parser(name: str) -> Parser:
     return Parser(name, _ABOUT[name], usage=f"trainkit {name} [options] -- COMMAND ...")
 
 
-def add_run_options(parser: argparse._ActionsContainer) -> None:
-    """Add the flags that say how a training command is run."""
-    add = parser.add_argument
-    add(
-        "--share",
-        metavar="PATH",
-        action="append",
-        default=[],
-        help="a file or folder that git ignores and a run needs",
-    )
-    add("--setup", metavar="CMD", default="", help="run this once in each tree first")
-    add("--env", metavar="K=V", action="append", default=[], help="set a variable on both sides")
-    add("--steps", metavar="N", type=int, default=0, help="end the program after N optimizer steps")
-    add(
-        "--timeout",
-        metavar="S",
-        type=float,
-        default=1800.0,
-        dest="timeout_s",
-        help="of one run, in seconds (1800)",
-    )
-    add("--threads", metavar="N", type=int, default=1, help="threads of torch (1); 0 leaves them")
-    add("--hash-seed", metavar="N", default="0", help="PYTHONHASHSEED (0); random leaves it")
-    add("--no-seeds", action="store_false", dest="seeds", help="plant no seeds in programs without their own")
-    add(
-        "--no-deterministic",
-        action="store_false",
-        dest="deterministic",
-        help="leave the choice of algorithms",
-    )
-    add(
-        "--portable",
-        action="store_true",
-        help="kernels that compute alike on all x86-64 processors (1.7 to 3 times slower)",
-    )
-
-
 def _parse_run(parser: Parser, words: list[str]) -> tuple[argparse.Namespace, RunOptions]:
     """Split at `--`: what is before is ours, what follows is the command."""
     add_run_options(parser)
@@ -193,19 +161,6 @@ def _parse_run(parser: Parser, words: list[str]) -> tuple[argparse.Namespace, Ru
     if options.command:
         raise UsageError("usage", f"unexpected '{options.command[0]}' before --; see {parser.prog} --help")
     return options, read_run_options(options, words[at + 1 :], where=parser.prog)
-
-
-def read_run_options(options: argparse.Namespace, command: list[str], *, where: str) -> RunOptions:
-    """Give the checked options of a run of `command`."""
-    names = {field.name for field in dataclasses.fields(RunOptions)} - {"command"}
-    table: dict[str, Any] = {key: value for key, value in vars(options).items() if key in names}
-    return parse(RunOptions, table | {"command": command}, where=where)
-
-
-def check_output(path: Path | None) -> None:
-    """Refuse before minutes of work what could not be written after it."""
-    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-        raise UsageError("output-not-writable", f"{path}: no file can be written there")
 
 
 def _tell(result: Verification, json_file: Path | None) -> int:

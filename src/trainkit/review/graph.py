@@ -34,17 +34,19 @@ class Graph:
         self._sources = [source for source in sources if not source.error]
         self._files = {source.path for source in self._sources}
         self._folders = {str(parent) for path in self._files for parent in PurePosixPath(path).parents}
+        self._known: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
         self.externals: Counter[str] = Counter()
         self.edges: list[Edge] = []
+        self.loaded: dict[str, list[tuple[Import, list[str]]]] = {}  # by file: each statement, what it loads
         for source in self._sources:
-            roots = list(self._list_roots(source))
-            externals = set()
-            for each in list_imports(source):
-                found = [path for path in self.resolve(source.path, each, roots) if path != source.path]
-                self.edges += [Edge(source.path, path, each.line, each.kind) for path in dict.fromkeys(found)]
-                if not found and not each.level:
-                    externals.add(each.module.partition(".")[0])
-            self.externals.update(externals)
+            roots = list(dict.fromkeys(self._list_roots(source)))
+            rows = [(each, self._resolve(source.path, each, roots)) for each in list_imports(source)]
+            self.loaded[source.path] = rows
+            for each, found in rows:
+                others = [path for path in dict.fromkeys(found) if path != source.path]
+                self.edges += [Edge(source.path, path, each.line, each.kind) for path in others]
+            away = {each.module.partition(".")[0] for each, found in rows if not found and not each.level}
+            self.externals.update(away)
 
     @cached_property
     def importers(self) -> dict[str, set[str]]:
@@ -69,21 +71,23 @@ class Graph:
         found = [(name, n) for name, n in self.externals.items() if name not in sys.stdlib_module_names | own]
         return sorted(found, key=lambda item: (-item[1], item[0]))
 
-    def resolve(self, path: str, each: Import, roots: Sequence[str] = ()) -> list[str]:
+    def find_module(self, name: str) -> list[str]:
+        """Give the files that `import name` loads where the project's folder is on the path."""
+        each = Import(0, "module", 0, name, ())
+        return next((found for base in (".", "src") if (found := self._find(base, each))), [])
+
+    def _resolve(self, path: str, each: Import, roots: Sequence[str]) -> list[str]:
         """Give the project's files that a statement of `path` loads, the deepest module of each name."""
         if each.level:
             parents = PurePosixPath(path).parents
-            bases = [str(parents[each.level - 1])] if each.level <= len(parents) else []
-        else:
-            bases = list(roots or self._list_roots(path))
-        for base in bases:
+            roots = [str(parents[each.level - 1])] if each.level <= len(parents) else []
+        for base in roots:
             if found := self._find(base, each):
                 return found
         return []
 
-    def _list_roots(self, source: Source | str) -> Iterator[str]:
-        path, script = (source, False) if isinstance(source, str) else (source.path, is_script(source))
-        folder = str(PurePosixPath(path).parent)
+    def _list_roots(self, source: Source) -> Iterator[str]:
+        folder = str(PurePosixPath(source.path).parent)
         own = folder
         while f"{folder}/__init__.py".removeprefix("./") in self._files and folder != ".":
             folder = str(PurePosixPath(folder).parent)
@@ -93,18 +97,24 @@ class Graph:
             yield str(parent)
             if (inner := _join(str(parent), "src")) in self._folders:
                 yield inner
-        if script and own != folder:  # started as a file, its own folder is where Python looks
+        if is_script(source) and own != folder:  # started as a file, its own folder is where Python looks
             yield own
 
     def _find(self, base: str, each: Import) -> list[str]:
+        key = (base, each.module, each.names)
+        if key not in self._known:
+            self._known[key] = self._look_up(base, each)
+        return self._known[key]
+
+    def _look_up(self, base: str, each: Import) -> list[str]:
         parts = each.module.split(".") if each.module else []
         place = _join(base, *parts)
         module = self._module(place)
         if not each.names:
             return [module] if module else []
+        if place not in self._folders:
+            return [module] if module else []
         inner = {name: self._module(_join(place, name)) for name in each.names}
-        if place not in self._folders and module is None:
-            return []
         found = [path for path in inner.values() if path]
         if module and (len(found) < len(each.names) or "*" in each.names):
             found.append(module)

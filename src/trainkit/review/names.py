@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from trainkit.review.graph import Graph
-from trainkit.review.inventory import Definition, is_script, is_test, list_definitions, list_imports
+from trainkit.review.inventory import Definition, is_script, is_test, list_definitions
 from trainkit.review.model import Place
 from trainkit.review.sources import Source
 
@@ -55,10 +55,15 @@ def _find_files(
             continue
         shared = set.intersection(*({each.name for each in definitions[path]} for path in paths))
         both = [name for name in sorted(shared - _COMMON) if not name.startswith("_")]
-        if len(both) > 1 or any(_is_class_twice(name, [definitions[path] for path in paths]) for name in both):
+        if len(both) > 1 or any(
+            _is_class_twice(name, [definitions[path] for path in paths]) for name in both
+        ):
             evidence = [f"both define {', '.join(both[:5])}"]
             evidence += [f"{path} is imported by {_tell(graph.importers[path])}" for path in paths]
-            places = tuple(Place(path, 1, source.facts["inventory"]["lines"]) for path, source in zip(paths, group, strict=True))
+            places = tuple(
+                Place(path, 1, source.facts["inventory"]["lines"])
+                for path, source in zip(paths, group, strict=True)
+            )
             yield Namesake("file", f"{stem}.py", places, tuple(evidence))
 
 
@@ -71,8 +76,8 @@ def _find_imported_twice(
     """
     importers: dict[tuple[str, str], set[str]] = defaultdict(set)  # file, name -> who imports it
     for source in sources:
-        for each in list_imports(source):
-            for path in graph.resolve(source.path, each) if each.names and each.kind != "typing" else []:
+        for each, paths in graph.loaded[source.path]:
+            for path in paths if each.names and each.kind != "typing" else []:
                 for name in each.names:
                     importers[path, name].add(source.path)
     by_name: dict[str, list[tuple[str, Definition]]] = defaultdict(list)
@@ -85,7 +90,9 @@ def _find_imported_twice(
         if len({row.digest for row in rows}) < 2 or not _are_alike(rows, least=2):
             continue
         places = tuple(Place(path, row.line, row.end, name) for path, row in group)
-        evidence = tuple(f"{path}:{row.line} is imported by {_tell(importers[path, name])}" for path, row in group)
+        evidence = tuple(
+            f"{path}:{row.line} is imported by {_tell(importers[path, name])}" for path, row in group
+        )
         yield Namesake(group[0][1].kind, name, places, evidence)
 
 
@@ -96,8 +103,8 @@ def _find_redefined(
     shared: dict[tuple[str, str], tuple[str, str]] = {}  # folder, name -> where from, who imports
     for source in sources:
         folder = str(PurePosixPath(source.path).parent)
-        for each in list_imports(source) if is_script(source) else []:
-            for path in graph.resolve(source.path, each) if each.names else []:
+        for each, paths in graph.loaded[source.path] if is_script(source) else []:
+            for path in paths if each.names else []:
                 for name in each.names:
                     shared.setdefault((folder, name), (path, source.path))
     for source in sources:
@@ -106,8 +113,14 @@ def _find_redefined(
             theirs = [each for each in definitions.get(origin, []) if each.name == row.name]
             if theirs and origin != source.path and _are_alike([row, *theirs]):
                 same = "the same text" if theirs[0].digest == row.digest else "with another body"
-                evidence = (f"{sibling} imports it from {origin}:{theirs[0].line}", f"{source.path}:{row.line} defines it anew, {same}")
-                places = (Place(source.path, row.line, row.end, row.name), Place(origin, theirs[0].line, theirs[0].end, row.name))
+                evidence = (
+                    f"{sibling} imports it from {origin}:{theirs[0].line}",
+                    f"{source.path}:{row.line} defines it anew, {same}",
+                )
+                places = (
+                    Place(source.path, row.line, row.end, row.name),
+                    Place(origin, theirs[0].line, theirs[0].end, row.name),
+                )
                 yield Namesake("redefined", row.name, places, evidence)
 
 

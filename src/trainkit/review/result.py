@@ -78,7 +78,9 @@ class Review:
     files: tuple[FileRow, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()  # path, why
     entry_points: tuple[EntryPoint, ...] = ()
-    namesakes: tuple[tuple[str, int, int], ...] = ()  # function in many scripts: name, scripts, different bodies
+    namesakes: tuple[
+        tuple[str, int, int], ...
+    ] = ()  # function in many scripts: name, scripts, different bodies
     dependencies: Dependencies
     units: tuple[Unit, ...] = ()
     clones: tuple[CloneClass, ...] = ()

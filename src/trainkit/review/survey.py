@@ -20,7 +20,7 @@ from trainkit.review.cycles import Cycle, find_cycles
 from trainkit.review.findings import clone_key, list_issues, plan
 from trainkit.review.graph import Graph
 from trainkit.review.habits.across import find_across
-from trainkit.review.inventory import Import, is_script, is_test, list_definitions, reads_arguments
+from trainkit.review.inventory import is_script, is_test, list_definitions, reads_arguments
 from trainkit.review.model import CloneClass, Unit
 from trainkit.review.names import find_namesakes
 from trainkit.review.result import Dependencies, EntryPoint, Figure, FileRow, Review
@@ -69,10 +69,16 @@ def review(
     side = Side(read_sources(root, EXTRACTORS, paths=paths, progress=progress))
     if not side.sources:
         raise UsageError("nothing-to-review", f"no Python file in {', '.join(paths) or root}")
-    old = Side(read_sources(root, EXTRACTORS, paths=paths, revision=commit, progress=progress)) if base else None
+    old = (
+        Side(read_sources(root, EXTRACTORS, paths=paths, revision=commit, progress=progress))
+        if base
+        else None
+    )
     progress("comparing")
     scripts = console_scripts(root, side.graph)
-    habits = [(source.path, habit) for source in side.readable if not is_test(source.path) for habit in _own(source)]
+    habits = [
+        (source.path, habit) for source in side.readable if not is_test(source.path) for habit in _own(source)
+    ]
     issues = list_issues(
         clones=side.clones,
         namesakes=find_namesakes(side.sources, side.graph),
@@ -92,7 +98,9 @@ def review(
         entry_points=tuple(_list_entry_points(side, scripts)),
         namesakes=tuple(_count_namesakes(side)),
         dependencies=_draw(side),
-        units=tuple(sorted(side.units, key=lambda unit: (-unit.cognitive, -unit.cyclomatic, unit.place.path))),
+        units=tuple(
+            sorted(side.units, key=lambda unit: (-unit.cognitive, -unit.cyclomatic, unit.place.path))
+        ),
         clones=tuple(side.clones),
         issues=tuple(issues),
         phases=tuple(plan(issues, saved)),
@@ -141,7 +149,7 @@ def console_scripts(root: Path, graph: Graph) -> dict[str, list[str]]:
         poetry = document.get("tool", {}).get("poetry", {}).get("scripts", {})
         for name, target in {**document.get("project", {}).get("scripts", {}), **poetry}.items():
             module = str(target).partition(":")[0]
-            for path in graph.resolve("x.py", Import(0, "module", 0, module, ())):
+            for path in graph.find_module(module):
                 found.setdefault(path, []).append(name)
     return found
 
@@ -232,14 +240,20 @@ def _measure(side: Side, coverage: float | None) -> dict[str, float | None]:
         "longest function, lines": max((unit.num_lines for unit in functions), default=0),
         "worst complexity of a function": max(cyclomatic),
         "mean complexity of a function": sum(cyclomatic) / len(cyclomatic),
-        "worst complexity of a module body": max((u.cyclomatic for u in side.units if u.kind == "module body"), default=0),
+        "worst complexity of a module body": max(
+            (u.cyclomatic for u in side.units if u.kind == "module body"), default=0
+        ),
         "exception handlers": _count_handlers(side, "num_handlers"),
         "broad ones that go on": _count_handlers(side, "num_broad"),
         "classes of copies": sum(each.grade != "related" for each in side.clones),
-        "lines that copies repeat": sum(each.num_lines_saved for each in side.clones if each.grade != "related"),
+        "lines that copies repeat": sum(
+            each.num_lines_saved for each in side.clones if each.grade != "related"
+        ),
         "import cycles at module level": kinds["module"],
         "import cycles through functions": kinds["late"],
-        "with a docstring, %": 100 * sum(f["documented"] for f in inventory) / documentable if documentable else None,
+        "with a docstring, %": 100 * sum(f["documented"] for f in inventory) / documentable
+        if documentable
+        else None,
         "line coverage, %": coverage,
     }
 

@@ -51,8 +51,8 @@ color:var(--t);white-space:nowrap;text-overflow:ellipsis}
 .map .s4,.map .s3{color:var(--u)}
 .s0{background:var(--s0)}.s1{background:var(--s1)}.s2{background:var(--s2)}.s3{background:var(--s3)}.s4{background:var(--s4)}
 height:.9em;margin-right:.35em;vertical-align:-.1em;background:inherit;border-radius:2px}
-.key span{background:none!important}.key b{display:inline-block;width:.9em;height:.9em;border-radius:2px;
-margin-right:.35em;vertical-align:-.1em}.key span::before{display:none}
+.key span{display:inline-block;margin-right:1rem;white-space:nowrap}
+.key b{display:inline-block;width:.9em;height:.9em;border-radius:2px;margin-right:.35em;vertical-align:-.1em}
 .bar{display:grid;grid-template-columns:minmax(7rem,22rem) 1fr 3rem;gap:.6rem;align-items:center;font-size:.82rem;margin:2px 0}
 .bar>span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;direction:rtl;text-align:left}
 .bar .track{position:relative;height:14px;background:var(--card);border:1px solid var(--line);border-radius:3px;overflow:hidden}
@@ -94,7 +94,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str = "") 
     """Give a table, or nothing where it has no row."""
     marks = [' class="n"' if side == "r" else "" for side in sides or "l" * len(head)]
     body = [
-        "<tr>" + "".join(f"<td{mark}>{escape(cell)}</td>" for cell, mark in zip(row, marks, strict=True)) + "</tr>"
+        "<tr>"
+        + "".join(f"<td{mark}>{escape(cell)}</td>" for cell, mark in zip(row, marks, strict=True))
+        + "</tr>"
         for row in rows
     ]
     top = "".join(f"<th{mark}>{escape(cell)}</th>" for cell, mark in zip(head, marks, strict=True))
@@ -112,9 +114,13 @@ def _treemap(files: Sequence[FileRow]) -> str:
     """Draw each file with an area of its lines, in the shade of its most complex function."""
     ranked = sorted((row for row in files if row.num_lines), key=lambda row: -row.num_lines)[:_FILES]
     bounds = ["0", *map(str, _STEPS)]
-    names = [f"{low} to {high}" for low, high in zip(bounds[:-1], bounds[1:], strict=True)] + [f"over {_STEPS[-1]}"]
+    names = [f"{low} to {high}" for low, high in zip(bounds[:-1], bounds[1:], strict=True)] + [
+        f"over {_STEPS[-1]}"
+    ]
     key = "".join(f'<span><b class="s{at}"></b>{name}</span>' for at, name in enumerate(names))
-    boxes = "".join(_draw(row, box) for row, box in zip(ranked, lay_out([r.num_lines for r in ranked]), strict=True))
+    boxes = "".join(
+        _draw(row, box) for row, box in zip(ranked, lay_out([r.num_lines for r in ranked]), strict=True)
+    )
     said = "Area: lines of a file. Shade: cyclomatic complexity of its most complex function."
     more = f" The {_FILES} longest of {len(files)} files." if len(files) > _FILES else ""
     return f'<p>{said}{more}</p><p class="key">{key}</p><div class="map">{boxes}</div>'
@@ -135,12 +141,21 @@ def _bars(review: Review, ids: dict[str, str]) -> str:
     known = [issue for issue in review.issues if issue.rule.startswith("clone-")]
     for at, issue in enumerate(known):
         for place in issue.places:
-            pieces.setdefault(place.path, []).append((place.line, place.end, at % _HUES, issue.title, ids.get(issue.key, "")))
-    counts = {path: len({n for start, end, *_ in found for n in range(start, end + 1)}) for path, found in pieces.items()}
+            pieces.setdefault(place.path, []).append(
+                (place.line, place.end, at % _HUES, issue.title, ids.get(issue.key, ""))
+            )
+    counts = {
+        path: len({n for start, end, *_ in found for n in range(start, end + 1)})
+        for path, found in pieces.items()
+    }
     ranked = sorted(pieces, key=lambda path: (-counts[path], path))
     rows = "".join(_bar(path, pieces[path], lengths[path], counts[path]) for path in ranked[:_BARS])
     more = f"<p>and {len(ranked) - _BARS} more files</p>" if len(ranked) > _BARS else ""
-    return f"<p>Lines that stand in other places, too; each color is a class of copies.</p>{rows}{more}" if rows else ""
+    return (
+        f"<p>Lines that stand in other places, too; each color is a class of copies.</p>{rows}{more}"
+        if rows
+        else ""
+    )
 
 
 def _bar(path: str, pieces: Iterable[tuple[int, int, int, str, str]], length: int, count: int) -> str:
@@ -191,16 +206,24 @@ def _dependencies(review: Review) -> str:
     said = f"<p>Imports among the files: {tell_edges(review)}. Import cycles: {tell_cycles(review)}.</p>"
     return said + "".join(
         [
-            _table(("folder", "imports from", "times"), ((a, b, str(count)) for a, b, count in found.folders), "llr"),
+            _table(
+                ("folder", "imports from", "times"),
+                ((a, b, str(count)) for a, b, count in found.folders),
+                "llr",
+            ),
             _table(("most imported", "by"), ((path, str(count)) for path, count in found.hubs), "lr"),
-            _table(("from outside", "files"), ((name, str(count)) for name, count in found.externals[:20]), "lr"),
+            _table(
+                ("from outside", "files"), ((name, str(count)) for name, count in found.externals[:20]), "lr"
+            ),
         ]
     )
 
 
 def _files(review: Review) -> str:
     ranked = sorted(review.files, key=lambda row: (-row.worst, row.path))
-    table = _table(("file", "role", "lines", "functions", "worst", "mean", "purpose"), _rows(ranked), "llrrrrl")
+    table = _table(
+        ("file", "role", "lines", "functions", "worst", "mean", "purpose"), _rows(ranked), "llrrrrl"
+    )
     return f"<details><summary>All {len(ranked)} files</summary>{table}</details>"
 
 

@@ -97,33 +97,58 @@ def _plan(review: Review) -> list[str]:
 def _files(review: Review) -> list[str]:
     ranked = sorted(review.files, key=lambda row: (-row.worst, row.path))
     rows = (
-        (row.path, row.role, f"{row.num_lines:,}", str(row.num_functions), str(row.worst), f"{row.mean:.1f}", row.purpose)
+        (
+            row.path,
+            row.role,
+            f"{row.num_lines:,}",
+            str(row.num_functions),
+            str(row.worst),
+            f"{row.mean:.1f}",
+            row.purpose,
+        )
         for row in ranked
     )
-    return _table(("file", "role", "lines", "functions", "worst complexity", "mean", "purpose"), rows, "llrrrrl")
+    return _table(
+        ("file", "role", "lines", "functions", "worst complexity", "mean", "purpose"), rows, "llrrrrl"
+    )
 
 
 def _entry_points(review: Review) -> Iterator[str]:
     rows = (
-        (f"{entry.path}:{entry.line}", ", ".join(entry.how), f"{entry.num_lines:,}", f"{entry.shared:.0%}", str(entry.needs))
+        (
+            f"{entry.path}:{entry.line}",
+            ", ".join(entry.how),
+            f"{entry.num_lines:,}",
+            f"{entry.shared:.0%}",
+            str(entry.needs),
+        )
         for entry in review.entry_points
     )
     yield from _table(("file", "how", "lines", "shared with others", "files behind it"), rows, "llrrr")
     if review.namesakes:
-        rows = ((name, str(many), str(bodies)) for name, many, bodies in review.namesakes)
-        yield from ("", *_table(("defined in scripts", "scripts", "different texts"), rows, "lrr"))
+        known = ((name, str(many), str(bodies)) for name, many, bodies in review.namesakes)
+        yield from ("", *_table(("defined in scripts", "scripts", "different texts"), known, "lrr"))
 
 
 def _dependencies(review: Review) -> Iterator[str]:
     found = review.dependencies
     yield f"Imports among the files: {tell_edges(review)}. Import cycles: {tell_cycles(review)}."
     if found.folders:
-        names = {name: f"n{at}" for at, name in enumerate(dict.fromkeys(n for a, b, _ in found.folders for n in (a, b)))}
+        names = {
+            name: f"n{at}"
+            for at, name in enumerate(dict.fromkeys(n for a, b, _ in found.folders for n in (a, b)))
+        }
         yield from ("", "```mermaid", "graph LR")
         shown = found.folders[:_ARROWS]
         used = {name for a, b, _ in shown for name in (a, b)}
         yield from (f'  {key}["{name}"]' for name, key in names.items() if name in used)
         yield from (f"  {names[a]} -->|{count}| {names[b]}" for a, b, count in shown)
         yield "```"
-    yield from ("", *_table(("most imported", "by"), ((path, str(count)) for path, count in found.hubs), "lr"))
-    yield from ("", *_table(("from outside", "files"), ((name, str(count)) for name, count in found.externals), "lr"))
+    yield from (
+        "",
+        *_table(("most imported", "by"), ((path, str(count)) for path, count in found.hubs), "lr"),
+    )
+    yield from (
+        "",
+        *_table(("from outside", "files"), ((name, str(count)) for name, count in found.externals), "lr"),
+    )

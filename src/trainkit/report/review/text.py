@@ -75,18 +75,26 @@ def _render_issue(issue: Issue, width: int, color: bool) -> Iterator[str]:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False)
+    return textwrap.wrap(
+        text, width, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False
+    )
 
 
 def _render_rest(review: Review) -> list[str]:
     rest = len(review.issues) - _ISSUES
-    return [f"and {rest} more issue{'s' if rest > 1 else ''}: -o review.html, .md, .json or .sarif"] if rest > 0 else []
+    return (
+        [f"and {rest} more issue{'s' if rest > 1 else ''}: -o review.html, .md, .json or .sarif"]
+        if rest > 0
+        else []
+    )
 
 
 def _render_plan(review: Review) -> list[str]:
     rows = [("plan", "issues", "effort", "lines fewer")]
     for phase in review.phases:
-        rows.append((phase.name, str(len(phase.issues)), tell_minutes(phase.effort_min), f"{phase.num_lines_saved:,}"))
+        rows.append(
+            (phase.name, str(len(phase.issues)), tell_minutes(phase.effort_min), f"{phase.num_lines_saved:,}")
+        )
     return tabulate(rows, "lrrr") if review.phases else []
 
 
@@ -116,7 +124,11 @@ def _render_picture(review: Review, width: int) -> Iterator[str]:
 
 def _field(name: str, text: str, width: int) -> list[str]:
     return textwrap.wrap(
-        text, width, initial_indent=f"{name:{_MARGIN}}", subsequent_indent=" " * _MARGIN, break_on_hyphens=False
+        text,
+        width,
+        initial_indent=f"{name:{_MARGIN}}",
+        subsequent_indent=" " * _MARGIN,
+        break_on_hyphens=False,
     )
 
 
@@ -126,7 +138,10 @@ def tabulate(rows: Iterable[Sequence[str]], sides: str, width: int = 0) -> list[
     sizes = [max(len(row[at]) for row in every) for at in range(len(sides))]
     lines = []
     for row in every:
-        cells = [f"{cell:{'<' if side == 'l' else '>'}{size}}" for cell, side, size in zip(row, sides, sizes, strict=True)]
+        cells = [
+            f"{cell:{'<' if side == 'l' else '>'}{size}}"
+            for cell, side, size in zip(row, sides, sizes, strict=True)
+        ]
         line = "  ".join(cells).rstrip()
         lines.append(line if not width or len(line) <= width else line[: width - 1] + "…")
     return lines

@@ -65,7 +65,10 @@ def tell_issues(review: Review) -> str:
         return "no issue"
     counts = Counter(issue.severity for issue in review.issues)
     parts = ", ".join(f"{counts[severity]} {severity}" for severity in SEVERITIES if counts[severity])
-    total = (sum(each.effort_min[0] for each in review.phases), sum(each.effort_min[1] for each in review.phases))
+    total = (
+        sum(each.effort_min[0] for each in review.phases),
+        sum(each.effort_min[1] for each in review.phases),
+    )
     saved = sum(phase.num_lines_saved for phase in review.phases)
     less = f"; {saved:,} lines fewer" if saved else ""
     many = f"{len(review.issues)} issue{'s' if len(review.issues) > 1 else ''}"

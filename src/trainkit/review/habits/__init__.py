@@ -12,8 +12,12 @@ from typing import Any
 VERSION = 1
 
 # A file that has none of these words has nothing that a rule looks at.
-_WORDS = re.compile(rb"torch|sklearn|train_test_split|fit_transform|backward|optimizer|batch_size|learning_rate")
-HELPERS = re.compile(rb"\b\w*(?:signal|sigterm|sigint|preempt|launch|spawn|distributed|ddp)\w*\b", re.IGNORECASE)
+_WORDS = re.compile(
+    rb"torch|sklearn|train_test_split|fit_transform|backward|optimizer|batch_size|learning_rate"
+)
+HELPERS = re.compile(
+    rb"\b\w*(?:signal|sigterm|sigint|preempt|launch|spawn|distributed|ddp)\w*\b", re.IGNORECASE
+)
 
 
 def extract(tree: ast.Module, source: bytes) -> dict[str, Any]:

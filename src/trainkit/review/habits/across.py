@@ -13,7 +13,9 @@ from trainkit.review.inventory import is_script, is_test, list_imports, reads_ar
 from trainkit.review.sources import Source
 
 _CONFIG = re.compile(r"^(?:\w+_)?(?:configs?|configuration|settings|hparams|hyperparameters)$")
-_LIGHT = re.compile(r"^(?:\w+_)?(?:configs?|configuration|settings|options|arguments|args|cli|constants|defaults)$")
+_LIGHT = re.compile(
+    r"^(?:\w+_)?(?:configs?|configuration|settings|options|arguments|args|cli|constants|defaults)$"
+)
 _HEAVY = {"torch", "tensorflow", "jax", "transformers", "diffusers", "lightning", "pytorch_lightning", "keras",
           "sklearn", "pandas", "torchvision", "wandb"}  # fmt: skip
 _MANY = 3  # scripts from which on the same literal is a habit
@@ -46,7 +48,9 @@ def _find_hard_coded(sources: Sequence[Source]) -> Iterator[tuple[str, Habit]]:
 
 def _find_lonely_configs(sources: Sequence[Source], graph: Graph) -> Iterator[tuple[str, Habit]]:
     """A module of settings that one of several training scripts reads, while its siblings have their own."""
-    scripts = {source.path: source for source in sources if is_script(source) and source.facts["habits"]["trains"]}
+    scripts = {
+        source.path: source for source in sources if is_script(source) and source.facts["habits"]["trains"]
+    }
     for source in sources:
         if is_script(source) or not _CONFIG.match(PurePosixPath(source.path).stem):
             continue

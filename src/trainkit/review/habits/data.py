@@ -16,7 +16,9 @@ _SCALER = re.compile(r"scaler|imputer|normalizer|standardizer", re.I)
 _TRAIN = re.compile(r"(?:^|_)(?:train|tr|fit)", re.I)
 _HELD_OUT = re.compile(r"(?:^|_)(?:test|val|valid|validation)(?:$|_)", re.I)
 _TIMES = re.compile(r"^(?:date|time|datetime|timestamp|ds|Date|Time|Timestamp|Datetime)$")
-_WINDOWS = re.compile(r"(?:create|make|build|get)_(?:sequences?|windows?|lags?)|sliding_window|lookback|look_back", re.I)
+_WINDOWS = re.compile(
+    r"(?:create|make|build|get)_(?:sequences?|windows?|lags?)|sliding_window|lookback|look_back", re.I
+)
 
 
 def find_statistics_before_split(file: File) -> Iterator[Habit]:
@@ -72,7 +74,13 @@ def _iterate_fits(file: File, scope: Scope) -> Iterator[tuple[int, tuple[str, ..
         fitted = receiver in made or _FITTED.search(receiver) or _SCALER.search(receiver.rpartition(".")[2])
         if call.last in {"fit", "fit_transform"} and fitted and call.node.args:
             data = dotted(call.node.args[0]).partition(".")[0]
-            yield call.line, targets.get(id(call.node), ()), call.node, f"{call.name}({ast.unparse(call.node.args[0])})", data
+            yield (
+                call.line,
+                targets.get(id(call.node), ()),
+                call.node,
+                f"{call.name}({ast.unparse(call.node.args[0])})",
+                data,
+            )
     for line, names, value in scope.assigned:
         if data := _find_standardized(value):
             yield line, names, value, f"{', '.join(names)} = {ast.unparse(value)}", data

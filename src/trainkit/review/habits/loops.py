@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator
 
 from trainkit.review.habits.scopes import Call, File, Habit, Scope
 
-_EVALUATED = re.compile(r"(?:^|[^a-z])(?:val|valid|validation|test|eval|dev)_?(?:[a-z]*_)?(?:data_?)?(?:loader|dl)s?\b")
-_MODEL = re.compile(r"^(?:self\.)?(?:\w*_)?(?:model|net|network|classifier|unet)(?:\.module|\.forward)?$", re.I)
+_EVALUATED = re.compile(
+    r"(?:^|[^a-z])(?:val|valid|validation|test|eval|dev)_?(?:[a-z]*_)?(?:data_?)?(?:loader|dl)s?\b"
+)
+_MODEL = re.compile(
+    r"^(?:self\.)?(?:\w*_)?(?:model|net|network|classifier|unet)(?:\.module|\.forward)?$", re.I
+)
 _NO_GRAD = ("no_grad", "inference_mode", "set_grad_enabled")
 _NOISY = re.compile(rb"dropout|batch_?norm|droppath|drop_path", re.IGNORECASE)
 
@@ -18,7 +22,9 @@ def find_missing_zero_grad(file: File) -> Iterator[Habit]:
     for scope in file.scopes:
         steps = [call for call in scope.calls if call.loops and file.is_step(call)]
         for backward in (call for call in scope.calls if call.last == "backward" and call.loops):
-            if "dist_autograd" in backward.receiver:  # its gradients belong to a context, not to the parameters
+            if (
+                "dist_autograd" in backward.receiver
+            ):  # its gradients belong to a context, not to the parameters
                 continue
             step = next((call for call in steps if set(call.loops) & set(backward.loops)), None)
             if step is None or _zeroes(scope) or any(map(_zeroes, file.callees(scope))):
@@ -28,7 +34,9 @@ def find_missing_zero_grad(file: File) -> Iterator[Habit]:
                 f"line {step.line}: {step.name}()",
                 "no zero_grad() in this function or in what it calls here",
             )
-            yield Habit("habit-zero-grad-missing", step.receiver, backward.line, step.line, scope.name, evidence)
+            yield Habit(
+                "habit-zero-grad-missing", step.receiver, backward.line, step.line, scope.name, evidence
+            )
             break
 
 
@@ -45,7 +53,9 @@ def find_zero_grad_too_late(file: File) -> Iterator[Habit]:
                 same = zero.receiver == step.receiver and file.is_step(step)
                 if names == ["backward", "zero_grad", "step"] and same:
                     evidence = tuple(f"line {call.line}: {call.name}()" for call in (backward, zero, step))
-                    yield Habit("habit-zero-grad-order", step.receiver, zero.line, step.line, scope.name, evidence)
+                    yield Habit(
+                        "habit-zero-grad-order", step.receiver, zero.line, step.line, scope.name, evidence
+                    )
 
 
 def find_evaluation_in_training_mode(file: File) -> Iterator[Habit]:
@@ -53,7 +63,11 @@ def find_evaluation_in_training_mode(file: File) -> Iterator[Habit]:
     if b"torch" not in file.text or b"from_pretrained" in file.text or not _may_differ(file):
         return
     for scope, line, call in _iterate_evaluations(file, _switches_to_eval):
-        evidence = (f"line {line}: the loop", f"line {call.line}: {call.name}(...)", "no .eval() here or in a caller")
+        evidence = (
+            f"line {line}: the loop",
+            f"line {call.line}: {call.name}(...)",
+            "no .eval() here or in a caller",
+        )
         yield Habit("habit-eval-mode-missing", call.name, line, call.line, scope.name, evidence)
 
 
@@ -62,7 +76,11 @@ def find_evaluation_with_gradients(file: File) -> Iterator[Habit]:
     if b"torch" not in file.text:
         return
     for scope, line, call in _iterate_evaluations(file, _drops_gradients):
-        evidence = (f"line {line}: the loop", f"line {call.line}: {call.name}(...)", "no no_grad() here or in a caller")
+        evidence = (
+            f"line {line}: the loop",
+            f"line {call.line}: {call.name}(...)",
+            "no no_grad() here or in a caller",
+        )
         yield Habit("habit-no-grad-missing", call.name, line, call.line, scope.name, evidence)
 
 
@@ -83,7 +101,9 @@ def find_lost_training_mode(file: File) -> Iterator[Habit]:
                     f"line {call.line}: {call.name}() in the loop of line {scope.loops[outer][0]}",
                     f"no {call.receiver}.train() in that loop",
                 )
-                yield Habit("habit-train-mode-lost", call.receiver, call.line, call.line, scope.name, evidence)
+                yield Habit(
+                    "habit-train-mode-lost", call.receiver, call.line, call.line, scope.name, evidence
+                )
 
 
 def find_swallowed_steps(file: File) -> Iterator[Habit]:
@@ -95,11 +115,22 @@ def find_swallowed_steps(file: File) -> Iterator[Habit]:
             if hit is not None and hit.loops:
                 evidence = (f"line {hit.line}: {hit.name}() is tried",
                             f"line {caught.handler_line}: any exception, and the program goes on")  # fmt: skip
-                yield Habit("habit-step-error-swallowed", hit.name, caught.line, caught.handler_line, scope.name, evidence)
+                yield Habit(
+                    "habit-step-error-swallowed",
+                    hit.name,
+                    caught.line,
+                    caught.handler_line,
+                    scope.name,
+                    evidence,
+                )
 
 
 def _zeroes(scope: Scope) -> bool:
-    return scope.has("zero_grad") or "grad" in scope.stores or any("grad" in c.receiver and c.last == "zero_" for c in scope.calls)
+    return (
+        scope.has("zero_grad")
+        or "grad" in scope.stores
+        or any("grad" in c.receiver and c.last == "zero_" for c in scope.calls)
+    )
 
 
 def _may_differ(file: File) -> bool:
@@ -108,7 +139,10 @@ def _may_differ(file: File) -> bool:
 
 
 def _switches_to_eval(scope: Scope) -> bool:
-    return any(call.last == "eval" or (call.last == "train" and (call.node.args or call.node.keywords)) for call in scope.calls)
+    return any(
+        call.last == "eval" or (call.last == "train" and (call.node.args or call.node.keywords))
+        for call in scope.calls
+    )
 
 
 def _drops_gradients(scope: Scope) -> bool:

@@ -10,11 +10,15 @@ from functools import cached_property
 from typing import Any
 
 OPTIMIZER = re.compile(r"(?:^|_)optim\w*$|(?:^|_)opt(?:_?[a-z0-9])?$|optimi[sz]er", re.IGNORECASE)
-_MADE_OPTIMIZER = re.compile(r"(?:^|\.)optim\.|Optimizer$|^(?:SGD|Adam\w*|RMSprop|Adagrad|LBFGS|Muon|Lion)$|get_optimi")
+_MADE_OPTIMIZER = re.compile(
+    r"(?:^|\.)optim\.|Optimizer$|^(?:SGD|Adam\w*|RMSprop|Adagrad|LBFGS|Muon|Lion)$|get_optimi"
+)
 _HYPER = {"lr", "learning_rate", "weight_decay", "momentum", "batch_size", "num_epochs", "epochs", "max_epochs",
           "dropout", "hidden_size", "hidden_dim", "num_layers", "gamma", "betas", "max_norm", "num_workers",
           "label_smoothing", "warmup_steps"}  # fmt: skip
-_HELPER = re.compile(r"signal_handler|handle_signal|sigterm|sigint|preempt|^_?(?:launch|spawn|run_distributed)", re.I)
+_HELPER = re.compile(
+    r"signal_handler|handle_signal|sigterm|sigint|preempt|^_?(?:launch|spawn|run_distributed)", re.I
+)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -186,7 +190,9 @@ class _Walker:
         self.scopes = scopes
         self._blocks = 0
 
-    def walk(self, body: Sequence[ast.stmt], scope: Scope, prefix: str, loops: tuple[int, ...], block: int) -> None:
+    def walk(
+        self, body: Sequence[ast.stmt], scope: Scope, prefix: str, loops: tuple[int, ...], block: int
+    ) -> None:
         for node in body:
             if isinstance(node, _FUNCTIONS):
                 self._enter(node, prefix)
@@ -284,7 +290,8 @@ def _goes_on_broadly(handler: ast.ExceptHandler) -> bool:
     leaves = (ast.Raise, ast.Break, ast.Return)
     ends = {"exit", "_exit", "quit", "abort"}
     return not any(
-        isinstance(node, leaves) or (isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in ends)
+        isinstance(node, leaves)
+        or (isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in ends)
         for node in ast.walk(handler)
     )
 

@@ -9,8 +9,18 @@ from dataclasses import dataclass, field
 
 from trainkit.review.habits.scopes import Call, File, Habit, Scope, dotted
 
-_SEEDS = {"manual_seed", "seed_everything", "set_seed", "seed_all", "set_random_seed", "fix_seed", "setup_seed"}
-_MODEL = re.compile(r"^(?:self\.)?(?:\w*_)?(?:model|net|network|policy|agent|actor|critic|generator|discriminator)$", re.I)
+_SEEDS = {
+    "manual_seed",
+    "seed_everything",
+    "set_seed",
+    "seed_all",
+    "set_random_seed",
+    "fix_seed",
+    "setup_seed",
+}
+_MODEL = re.compile(
+    r"^(?:self\.)?(?:\w*_)?(?:model|net|network|policy|agent|actor|critic|generator|discriminator)$", re.I
+)
 _CLASS = re.compile(r"^_?[A-Z][a-z0-9]*[A-Za-z0-9]*$")
 _PARTS = {
     "optimizer": re.compile(r"optim|(?:^|_)opt(?:_|$)", re.I),
@@ -40,13 +50,18 @@ def find_late_seeds(file: File) -> Iterator[Habit]:
     if not any(file.is_step(call) for scope in file.scopes for call in scope.calls):
         return  # nothing is trained: the weights are loaded
     for scope in file.scopes:
-        seeds = [call for call in scope.calls if call.last in _SEEDS and "generator" not in call.receiver.lower()]
+        seeds = [
+            call for call in scope.calls if call.last in _SEEDS and "generator" not in call.receiver.lower()
+        ]
         if not seeds or seeds[0].loops or "cuda" in seeds[0].name:
             continue
         for line, names, value in scope.assigned:
             made = _find_model_class(value)
             if made and line < seeds[0].line and any(map(_MODEL.match, names)):
-                evidence = (f"line {line}: {names[0]} = {made}(...)", f"line {seeds[0].line}: {seeds[0].name}(...), the first")
+                evidence = (
+                    f"line {line}: {names[0]} = {made}(...)",
+                    f"line {seeds[0].line}: {seeds[0].name}(...), the first",
+                )
                 yield Habit("habit-seed-late", names[0], line, seeds[0].line, scope.name, evidence)
                 break
 
@@ -82,7 +97,13 @@ def _find_model_class(value: ast.expr) -> str:
         if isinstance(value.func, ast.Attribute) and isinstance(value.func.value, ast.Call):
             value = value.func.value
             continue
-        return name if _CLASS.match(name.rpartition(".")[2]) and "Config" not in name and "Generator" != name.rpartition(".")[2] else ""
+        return (
+            name
+            if _CLASS.match(name.rpartition(".")[2])
+            and "Config" not in name
+            and "Generator" != name.rpartition(".")[2]
+            else ""
+        )
     return ""
 
 
@@ -110,7 +131,10 @@ def _list_keys(node: ast.expr, scope: Scope) -> list[tuple[str, bool]]:
         return []
     pairs = zip(node.keys, node.values, strict=True)
     return [
-        (str(key.value) if isinstance(key, ast.Constant) else ast.unparse(value), dotted(value).endswith("state_dict"))
+        (
+            str(key.value) if isinstance(key, ast.Constant) else ast.unparse(value),
+            dotted(value).endswith("state_dict"),
+        )
         for key, value in pairs
     ]
 
