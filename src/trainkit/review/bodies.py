@@ -45,7 +45,7 @@ class Body:
     @cached_property
     def strict(self) -> int:
         """What equals only for a consistent renaming of locals."""
-        return strict_key(self.statements)
+        return hash((strict_key(self.statements), *map(key_of, sorted(self.defaults))))
 
 
 def plain(name: str) -> str:

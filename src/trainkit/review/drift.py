@@ -28,8 +28,12 @@ def describe_drift(bodies: Sequence[Body]) -> tuple[str, ...]:
     return (*lines[:_MOST], f"and {len(lines) - _MOST} more") if len(lines) > _MOST else tuple(lines)
 
 
-def compare(usual: Body, odd: Body) -> Iterator[str]:
-    """Give one line for each place in which `odd` differs from `usual`."""
+def compare(usual: Body, odd: Body, *, against: str = "") -> Iterator[str]:
+    """Give one line for each place in which `odd` differs from `usual`, which messages call `against`."""
+    against = against or f"{usual.name} of {usual.source.path}"
+    if sorted(usual.defaults) != sorted(odd.defaults):
+        theirs, ours = _only(odd.defaults, usual.defaults), _only(usual.defaults, odd.defaults)
+        yield f"{odd.source.path}:{odd.line}: default {', '.join(theirs)} where {against} has {', '.join(ours)}"
     left, right = usual.statements, odd.statements
     pairs: list[tuple[Statement, Statement]] = []
     matcher = SequenceMatcher(None, [one[0] for one in left], [one[0] for one in right], autojunk=False)
@@ -37,7 +41,7 @@ def compare(usual: Body, odd: Body) -> Iterator[str]:
         if what == "equal":
             pairs += zip(left[i:j], right[k:m], strict=True)
         else:
-            yield from _tell_block(usual, odd, left[i:j], right[k:m])
+            yield from _tell_block(usual, odd, left[i:j], right[k:m], against)
     for one, other in pairs:
         if one[6] != other[6]:
             yield (
@@ -68,12 +72,14 @@ def find_other_names(usual: Body, odd: Body, pairs: Sequence[tuple[Statement, St
             yield f"{_at(odd, other)}: {kind} where `{usually.lstrip('*')}` stands for `{name.lstrip('=*')}` of {usual.source.path}"
 
 
-def _tell_block(usual: Body, odd: Body, old: Sequence[Statement], new: Sequence[Statement]) -> Iterator[str]:
+def _tell_block(
+    usual: Body, odd: Body, old: Sequence[Statement], new: Sequence[Statement], against: str
+) -> Iterator[str]:
     old, new = [one for one in old if one[3]], [one for one in new if one[3]]
     if old and new:
         yield f"{_at(odd, *new)}: {_say(new)} where {_at(usual, *old)} has {_say(old)}"
     elif new:
-        yield f"{_at(odd, *new)}: {_say(new)} is in no {usual.name} of {usual.source.path}"
+        yield f"{_at(odd, *new)}: {_say(new)} is not in {against}"
     elif old:
         yield f"{odd.source.path}:{odd.line} {odd.name}: nothing for {_say(old)} of {_at(usual, *old)}"
 

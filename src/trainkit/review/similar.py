@@ -15,6 +15,7 @@ from trainkit.review.words import weight_of
 _MIN_STATEMENTS, _MIN_LINES, _MIN_WEIGHT = 3, 4, 30  # what weighs less is a copy only when all names are equal too
 _SAME, _SAME_WORDS = 0.6, 0.8
 _KIN = 0.45  # what two members of a class have in common at least
+_INLINED = 0.9  # what an extraction leaves the same
 _OWN = 0.25  # what a function must be besides the helpers it calls
 _TOO_COMMON = 60  # what stands in more shapes leads to no candidates
 _LONG = 80  # statements from which on words alone say nothing
@@ -221,3 +222,19 @@ def _candidates(shapes: Sequence[Shape], num_plain: int) -> Iterator[tuple[int, 
         low, high = sorted((shapes[one].weight, shapes[other].weight))
         if count >= 2 and 2 * low / (low + high) >= 0.5:
             yield one, other
+
+
+def contains(whole: Body, part: Body) -> float:
+    """Give what share of the weight of `part` stands in `whole`."""
+    one, other = make_shape(whole.statements, []), make_shape(part.statements, [])
+    shared = [other.weights[key] * min(count, one.keys[key]) for key, count in other.keys.items() if key in one.keys]
+    return sum(shared) / (other.weight or 1)
+
+
+def is_same_inlined(old: Body, new: Body, helpers: Sequence[Body]) -> bool:
+    """Say whether `new` with these helpers in the place of their calls is `old`."""
+    names = {helper.name for helper in helpers}
+    own = [one for one in new.statements if names.isdisjoint(one[4])]
+    inlined = make_shape([*own, *[one for helper in helpers for one in helper.statements]], [])
+    before = make_shape(old.statements, [])
+    return score_statements(before, inlined) >= _INLINED

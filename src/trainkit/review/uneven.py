@@ -1,0 +1,174 @@
+"""What a change does to copies: some of them changed and others not, and new ones."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from trainkit.review.bodies import Body, read_bodies
+from trainkit.review.clones import find_functions
+from trainkit.review.drift import compare
+from trainkit.review.model import CloneClass, Place
+from trainkit.review.runs import LEAST_GATE, find_runs, list_long, share_windows
+from trainkit.review.similar import contains, is_same_inlined
+from trainkit.review.sources import Source
+
+_MIN_STATEMENTS, _MIN_LINES = 6, 10  # smaller copies are told of, and stop nobody
+_MOVED = 0.6
+
+
+@dataclass(frozen=True)
+class Uneven:
+    """Copies of which some were changed and others not: places in the new revision, and what was changed."""
+
+    clones: CloneClass
+    changed: tuple[Place, ...]
+    untouched: tuple[Place, ...]
+    what: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gained:
+    """Copies that are new: of a class, or of a run of statements."""
+
+    clones: CloneClass
+    new: tuple[Place, ...]
+
+
+def uneven(before: Sequence[Source], after: Sequence[Source]) -> list[Uneven]:
+    """Give the classes of copies (equal or near) of which a change reached some members only.
+
+    A body is unchanged when only names, hints, comments, docstrings or the way of writing differ, or when what is
+    gone from it stands in a helper that it calls.
+    """
+    old, new = _read(before), _read(after)
+    now = _match(old, new)
+    in_old = {body.place: body for body in old}
+    helpers = _by_name(new)
+    found = []
+    for clones in find_functions(old):
+        members = [in_old[place] for place in clones.members]
+        pairs = [(body, now[body]) for body in members if body in now]
+        if clones.grade == "related" or len(pairs) < 2 or clones.intended:
+            continue
+        changed = [(one, its) for one, its in pairs if _is_changed(one, its, helpers)]
+        if 0 < len(changed) < len(pairs):
+            touched = {its for _, its in changed}
+            found.append(
+                Uneven(
+                    clones,
+                    tuple(its.place for _, its in changed),
+                    tuple(its.place for _, its in pairs if its not in touched),
+                    tuple(list(compare(*changed[0], against="the baseline"))[:4]),
+                )
+            )
+    return found
+
+
+def gained(before: Sequence[Source], after: Sequence[Source]) -> list[Gained]:
+    """Give the classes (equal or near, of 6 statements or 10 lines) with new members, and new runs of 15 statements.
+
+    What was moved, renamed or cut out of a longer body is not new.
+    """
+    old, new = _read(before), _read(after)
+    known = set(_match(old, new).values())
+    gone = _list_shrunk(old, new)
+    in_new = {body.place: body for body in new}
+    found = []
+    for clones in find_functions(new):
+        members = [in_new[place] for place in clones.members]
+        fresh = [body for body in members if body not in known and _is_large(body)]
+        fresh = [body for body in fresh if not any(contains(base, body) >= _MOVED for base in gone)]
+        if fresh and clones.grade != "related" and not clones.intended:
+            found.append(Gained(clones, tuple(body.place for body in fresh)))
+    return [*found, *_list_gained_runs(old, new, [place for one in found for place in one.new])]
+
+
+def _read(sources: Sequence[Source]) -> list[Body]:
+    return [body for source in sources for body in read_bodies(source)]
+
+
+def _is_large(body: Body) -> bool:
+    return sum(bool(one[3]) for one in body.statements) >= _MIN_STATEMENTS or body.num_lines >= _MIN_LINES
+
+
+def _by_name(bodies: Sequence[Body]) -> Mapping[str, list[Body]]:
+    named: dict[str, list[Body]] = defaultdict(list)
+    for body in bodies:
+        named[body.name].append(body)
+    return named
+
+
+def _match(old: Sequence[Body], new: Sequence[Body]) -> dict[Body, Body]:
+    """Give for each old body what it is now: by place and name, else by what it does, else by name, where it moved."""
+    free = {(body.source.path, body.qualname, body.kind): body for body in reversed(new)}
+    found: dict[Body, Body] = {}
+    for body in old:
+        if its := free.pop((body.source.path, body.qualname, body.kind), None):
+            found[body] = its
+    for mark in (lambda body: body.strict, lambda body: body.qualname):
+        left: dict[object, list[Body]] = defaultdict(list)
+        for body in free.values():
+            if body.kind != "module body" and body.statements:
+                left[mark(body)].append(body)
+        for body in old:
+            if body not in found and left.get(mark(body)):
+                its = left[mark(body)].pop(0)
+                if free.pop((its.source.path, its.qualname, its.kind), None):
+                    found[body] = its
+    return found
+
+
+def _is_changed(old: Body, new: Body, helpers: Mapping[str, Sequence[Body]]) -> bool:
+    if old.strict == new.strict:
+        return False
+    called = [found[0] for word in _new_words(old, new) if len(found := helpers.get(word, ())) == 1]
+    return not (called and is_same_inlined(old, new, called))
+
+
+def _new_words(old: Body, new: Body) -> set[str]:
+    before = {word for one in old.statements for word in one[4]}
+    return {word for one in new.statements for word in one[4]} - before
+
+
+def _list_shrunk(old: Sequence[Body], new: Sequence[Body]) -> list[Body]:
+    """Give the old bodies that are gone or have lost statements: what is new may come from there."""
+    now = _match(old, new)
+    return [body for body in old if body not in now or len(now[body].statements) < len(body.statements)]
+
+
+def _list_gained_runs(old: Sequence[Body], new: Sequence[Body], told: Sequence[Place]) -> Iterator[Gained]:
+    before = Counter({key: len(found) for key, found in share_windows(list_long(old), LEAST_GATE).items()})
+    single = Counter(key for body in list_long(old) for key in _windows(body))
+    long = list_long(new)
+    grown = {
+        (long[number].source.path, long[number].statements[start][2])
+        for key, found in share_windows(long, LEAST_GATE).items()
+        if len(found) > max(before[key], single[key], 1)
+        for number, start in found
+    }
+    known = Counter((body.source.path, key) for body in list_long(old) for key in _windows(body))
+    fresh_lines = {
+        (body.source.path, body.statements[start][2])
+        for body in long
+        for start, key in enumerate(_windows(body))
+        if not known[body.source.path, key]
+    }
+    for clones in find_runs(new, least=LEAST_GATE):
+        new_places = tuple(
+            place
+            for place in clones.members
+            if not any(one.path == place.path and one.line <= place.line and place.end <= one.end for one in told)
+            and any(
+                path == place.path and place.line <= line <= place.end and (path, line) in fresh_lines
+                for path, line in grown
+            )
+        )
+        if new_places:
+            yield Gained(clones, new_places)
+
+
+def _windows(body: Body) -> list[int]:
+    keys = [one[0] for one in body.statements]
+    return [hash(tuple(keys[start : start + LEAST_GATE])) for start in range(len(keys) - LEAST_GATE + 1)]
