@@ -1,0 +1,128 @@
+"""No function or module body more complex than at the baseline, beyond the limits: the ratchet.
+
+A unit may not get worse than `max(limit, what it was)`, whatever it is called now and wherever it stands
+(`review/matching.py`). What is taken out of a function may be as complex as that was, as long as the excess
+over the limit does not grow. Both trees are measured by the same code, and no file keeps a baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from trainkit.guards.complexity.judge import Judge, excess_of, value_of
+from trainkit.guards.complexity.settings import (
+    ComplexitySettings,
+    keep_strict,
+    read_settings,
+    tell_excluded,
+)
+from trainkit.guards.context import Context
+from trainkit.review.complexity import MODULE_BODY
+from trainkit.review.matching import Matching, match_trees, read_pieces
+from trainkit.review.sources import Source, list_tree, read_files
+from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict, status_of
+
+SETTINGS = ComplexitySettings
+
+
+def check(context: Context) -> Verdict:
+    """Measure both sides and complain of what is over a limit and new, or worse than it was."""
+    own = context.parse(ComplexitySettings)
+    before = read_settings(context.baseline.path, context.name) if context.baseline else None
+    settings, findings = keep_strict(own, before or own)
+    root, old = context.candidate.path, list[Source]()
+    files = [file for file in list_tree(root) if own.measures(file)]
+    if context.baseline:
+        theirs = list_tree(context.baseline.path)
+        known = {file for file in theirs if before and before.measures(file)}
+        dropped = [file for file in list_tree(root) if file in known and not own.measures(file)]
+        findings += [tell_excluded(dropped)] if dropped else []
+        files += dropped  # what was measured stays so for one more change
+        known.update(file for file in theirs if own.measures(file))
+        old = read_files(context.baseline.path, known, ["complexity"], progress=context.progress)
+    sources = read_files(root, files, ["complexity"], progress=context.progress)
+    if context.baseline:
+        matching = match_trees((context.baseline.path, old), (root, sources))
+    else:
+        matching = Matching([], read_pieces(sources))
+    findings += _list_unmeasured(sources, old)
+    notebooks = [file for file in list_tree(root, ".ipynb") if not own.excludes(file)]
+    return _conclude(context, Judge(matching, settings), findings, notebooks)
+
+
+def _list_unmeasured(sources: Sequence[Source], old: Sequence[Source]) -> Iterator[Finding]:
+    known = {source.path for source in old if source.error} | {source.blob for source in old if source.error}
+    for source in sources:
+        if source.error:
+            is_known = bool(known & {source.path, source.blob})
+            yield Finding(
+                rule="complexity-unmeasured",
+                message=f"{source.path} could not be measured: {source.error}",
+                severity=Severity.WARNING if is_known else Severity.ERROR,
+                file=source.path,
+            )
+
+
+def _conclude(context: Context, judge: Judge, findings: list[Finding], notebooks: Sequence[str]) -> Verdict:
+    matching = judge.matching
+    if not matching.new and not findings:
+        summary = "no Python file matches `include`" + _count_notebooks(notebooks)
+        return Verdict(guard=context.name, status=Status.SKIPPED, summary=summary)
+    findings += judge.list_findings()
+    status = status_of(findings)
+    if not matching.new and status is Status.PASSED:
+        status = Status.ERROR
+    return Verdict(
+        guard=context.name,
+        status=status,
+        summary=_summarize(judge, findings, context.baseline is not None) + _count_notebooks(notebooks),
+        findings=tuple(sorted(findings, key=lambda finding: list(Severity).index(finding.severity))),
+        measurements=tuple(_list_measurements(judge)),
+    )
+
+
+def _count_notebooks(notebooks: Sequence[str]) -> str:
+    return f"; {len(notebooks)} notebooks not measured" if notebooks else ""
+
+
+def _summarize(judge: Judge, findings: Sequence[Finding], compared: bool) -> str:
+    pieces = judge.matching.new
+    num_functions = sum(piece.facts.kind in {"function", "method"} for piece in pieces)
+    num_bodies = sum(piece.facts.kind == MODULE_BODY for piece in pieces)
+    size = f"{num_functions} functions, {num_bodies} module bodies"
+    num_bad = sum(finding.severity is Severity.ERROR for finding in findings)
+    reasons = [reason for _, reason in judge.waivers.values() if reason]
+    waived = f"; {len(reasons)} waived" if reasons else ""
+    if not compared:
+        return f"{num_bad} over the limits of {size}{waived}"
+    pairs = judge.matching.before.items()
+    num_simpler = sum(excess_of(judge, new) < excess_of(judge, old) for new, old in pairs)
+    num_debts = sum(excess_of(judge, piece) > 0 for piece in pieces)
+    counts = f"{num_bad} worse, or new and over the limits; {num_simpler} better; {num_debts} over in all"
+    return f"{counts}; of {size}{waived}"
+
+
+def _list_measurements(judge: Judge) -> Iterator[Measurement]:
+    matching = judge.matching
+    for label, kinds in (("worst function", {"function", "method"}), ("worst module body", {MODULE_BODY})):
+        for name in ("cyclomatic", "cognitive"):
+            chosen = [piece for piece in matching.new if piece.facts.kind in kinds]
+            if chosen:
+                worst = max(chosen, key=lambda piece: value_of(piece, name))
+                old = matching.before.get(worst)
+                yield Measurement(
+                    name=label,
+                    value=value_of(worst, name),
+                    unit=f"{name} complexity",
+                    baseline=value_of(old, name) if old else None,
+                    how=f"{worst.source.path}:{worst.facts.line} {worst.facts.name}",
+                )
+    yield Measurement(
+        name="excess over the limits",
+        value=sum(excess_of(judge, piece) for piece in matching.new),
+        unit="points and lines",
+        baseline=sum(excess_of(judge, piece) for piece in matching.old) if matching.old else None,
+        how="over the second limit, all measures together",
+    )
+    reasons = [reason for _, reason in judge.waivers.values() if reason]
+    yield Measurement(name="waived", value=len(reasons), unit="units", how="comments with a reason")
