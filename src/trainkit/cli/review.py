@@ -47,7 +47,7 @@ def run(argv: list[str]) -> int:
 def _make_parser() -> Parser:
     parser = Parser(
         "review",
-        "Read a tree of Python training code, without importing it, and say what is worth a refactor and why.",
+        "Read a tree of Python training code, without importing it, and say what is worth a refactor.",
         usage="trainkit review [options] [PATH ...] [--prove -- COMMAND ...]",
     )
     add = parser.add_argument
@@ -86,7 +86,7 @@ def _check(options: argparse.Namespace, *, proves: bool, prog: str) -> None:
 def find_root(paths: Sequence[Path]) -> tuple[Path, list[str]]:
     """Give the project that the first of `paths` lies in (default: here), and the paths from there.
 
-    The project is the nearest folder upwards with a pyproject.toml or a git repository, else the folder itself.
+    The project is the nearest folder upwards with a pyproject.toml or a repository, else the folder itself.
 
     Raises:
         UsageError: a path does not exist, or lies outside that project.

@@ -1,4 +1,4 @@
-"""The line coverage that a report in the project states: coverage.json or coverage.xml, as coverage.py writes them."""
+"""The line coverage that coverage.json or coverage.xml in the project states, as coverage.py writes them."""
 
 from __future__ import annotations
 

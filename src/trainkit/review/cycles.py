@@ -35,7 +35,7 @@ def find_cycles(edges: Iterable[Edge]) -> list[Cycle]:
 
 
 def find_groups(edges: Iterable[Edge]) -> list[frozenset[str]]:
-    """Give the strongly connected components of two files or more (Tarjan), in the order of their first file."""
+    """Give the strongly connected components of two files or more (Tarjan), by their first file."""
     graph: dict[str, list[str]] = {}
     for edge in edges:
         graph.setdefault(edge.importer, []).append(edge.imported)

@@ -1,14 +1,14 @@
 """Issues from facts: what is worth doing, how much it weighs, what it takes, and in which order.
 
-Severity. High: training is, or will silently be, wrong: a rule of the training loop, a name that is left over in a
-copy. Medium: what costs at the next change: equal copies and long ones, one copy that differs from many, a cycle, a
-name that stands twice. Low: the rest.
+Severity. High: training is, or will silently be, wrong: a rule of the training loop, a name that is left over in
+a copy. Medium: what costs at the next change: equal copies and long ones, one copy that differs from many, a
+cycle, a name that stands twice. Low: the rest.
 
-Effort, in minutes. Copies: 10 for each of them, 20 for each body more than one, 30 where their parameters differ;
-a function that is too complex: 10 and one for each point of its cognitive complexity. The range is from that to
-twice that.
+Effort, in minutes. Copies: 10 for each of them and 20 for each body more than one; a function that is too complex:
+10 and one for each point of its cognitive complexity. The range is from that to twice that.
 
-Priority. 0: high, in half an hour; 1: high, or medium in half an hour; 2: medium, or low in half an hour; 3: the rest.
+Priority. 0: high, in half an hour; 1: high, or medium in half an hour; 2: medium, or low in half an hour; 3: the
+rest.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ _PHASES = ("at once", "next", "then", "when you are there anyway")
 
 # rule -> severity, title, proposal
 _HABITS = {
-    "habit-zero-grad-missing": ("high", "gradients are never set to zero", "Call {0}.zero_grad() once per step."),
+    "habit-zero-grad-missing": ("high", "gradients are never set to zero", "Call {0}.zero_grad() once a step."),
     "habit-zero-grad-order": ("high", "gradients are set to zero before the step uses them",
                               "Move zero_grad() before backward(), or behind step()."),
     "habit-step-error-swallowed": ("high", "a training step that fails is passed over",
                                    "Catch what you expect, and let the rest end the run."),
     "habit-train-mode-lost": ("high", "{0} stays in evaluation mode after the first evaluation",
                               "Call {0}.train() at the start of each epoch."),
-    "habit-eval-mode-missing": ("medium", "{0} is evaluated in training mode", "Call {0}.eval() before the loop."),
+    "habit-eval-mode-missing": ("medium", "{0} is evaluated in training mode", "Call {0}.eval() first."),
     "habit-no-grad-missing": ("medium", "an evaluation keeps the graph of every batch",
                               "Decorate it with torch.no_grad()."),
     "habit-statistics-before-split": ("high", "statistics of {0} are taken before it is split",
                                       "Split first, then fit on the training part alone."),
-    "habit-statistics-of-test": ("high", "{0} is fitted anew", "Call transform() with what was fitted on training."),
-    "habit-series-shuffled": ("medium", "a series is split at random", "Split by time: shuffle=False, or a date."),
+    "habit-statistics-of-test": ("high", "{0} is fitted anew", "Use what was fitted on training."),
+    "habit-series-shuffled": ("medium", "a series is split at random", "Split by time."),
     "habit-seed-late": ("medium", "{0} is made before the seed is set", "Set the seed first."),
     "habit-checkpoint-incomplete": ("medium", "a checkpoint lacks the {0}", "Save and load its state, too."),
     "habit-hard-coded": ("low", "{0} is written into many scripts", "Give it a name, or an argument."),
-    "habit-config-unused": ("low", "one script uses {0}, its siblings do not", "Use it everywhere, or inline it."),
+    "habit-config-unused": ("low", "one script uses {0}, its siblings do not", "Use it in all of them."),
     "habit-helper-unused": ("low", "{0}() is used nowhere", "Use it, or delete it."),
     "habit-heavy-config": ("low", "reading settings loads {0}", "Import it in the function that needs it."),
 }  # fmt: skip
@@ -100,7 +100,7 @@ def list_issues(
 
 
 def number(keys: Iterable[str]) -> dict[str, str]:
-    """Give each key its id: letters for its kind, and a number made of the key, so that it stays between runs."""
+    """Give each key its id: letters for its kind, a number made of the key: it stays between runs."""
     ids: dict[str, str] = {}
     taken = set()
     for key in sorted(set(keys)):
@@ -183,7 +183,7 @@ def _name_clones(clones: CloneClass) -> str:
     """Give what the copies are called, or how long they are."""
     first = clones.members[0]
     if clones.kind == "run":
-        return f"{first.end - first.line + 1} lines"
+        return f"{min(place.end - place.line for place in clones.members) + 1} lines"
     full = {place.name for place in clones.members}
     names = list(
         dict.fromkeys(

@@ -1,4 +1,4 @@
-"""Which file imports which: statements resolved to files of the project as Python would, without importing."""
+"""Which file imports which: statements resolved to files as Python would, without importing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Edge:
 
 
 class Graph:
-    """The imports among `sources`: `edges` among their files, `externals` counts the others by top-level name.
+    """The imports among `sources`: `edges` among their files, `externals` counts the others by name.
 
     An absolute name is sought from the folder of the program's package upwards, in each folder and its `src`.
     A folder without `__init__.py` is a namespace package when Python files lie in it.
@@ -66,7 +66,7 @@ class Graph:
         return found
 
     def list_externals(self) -> list[tuple[str, int]]:
-        """Give what is not of the project nor of Python, and how many files import it, the most used first."""
+        """Give what is not of the project nor of Python, and how many files import it."""
         own = {PurePosixPath(path).parts[0].removesuffix(".py") for path in self._files}
         found = [(name, n) for name, n in self.externals.items() if name not in sys.stdlib_module_names | own]
         return sorted(found, key=lambda item: (-item[1], item[0]))

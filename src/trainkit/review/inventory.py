@@ -25,8 +25,8 @@ _COMMENT = re.compile(rb"(?m)^\s*#.*$|[ \t\r]+$|^\s*\n")
 class Import:
     """One import statement: `level` dots, then `module`; `names` is empty for `import module`.
 
-    `kind` is "module" when it runs with the file, "late" in a function or where the file is started as a program,
-    "typing" for type checkers alone.
+    `kind` is "module" when it runs with the file, "late" in a function or where the file is started as a
+    program, "typing" for type checkers alone.
     """
 
     line: int

@@ -13,9 +13,16 @@ from trainkit.review.model import Place
 from trainkit.review.sources import Source
 
 # What every project has many of.
-_COMMON = {"__init__", "__main__", "setup", "conf", "config", "main", "train", "test", "utils", "util", "model", "models",
-           "data", "dataset", "common", "base", "constants", "types", "version", "run", "check", "evaluate", "validate",
-           "build", "load", "save", "parse_args", "get_args"}  # fmt: skip
+_COMMON = set(
+    "__init__ __main__ setup conf config main train test utils util model models data dataset common base constants"
+    " types version run check evaluate validate build load save parse_args get_args".split()
+)
+_ANY_MODEL = {
+    "__init__",
+    "forward",
+    "__call__",
+    "setup",
+}  # what classes have in common that have nothing in common
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,9 @@ def _find_imported_twice(
                 by_name[row.name].append((path, row))
     for name, group in by_name.items():
         rows = [row for _, row in group]
+        paths = {path for path, _ in group}
+        if any(paths & graph.importers.get(path, set()) for path in paths):
+            continue  # one is built on the other
         if len({row.digest for row in rows}) < 2 or not _are_alike(rows, least=2):
             continue
         places = tuple(Place(path, row.line, row.end, name) for path, row in group)
@@ -130,11 +140,11 @@ def _is_class_twice(name: str, files: Sequence[list[Definition]]) -> bool:
 
 
 def _are_alike(rows: Sequence[Definition], *, least: int = 1) -> bool:
-    """Say whether definitions are of one kind and share half of their parameters or methods, `least` of them."""
+    """Say whether definitions are of one kind and share half of their members, `least` of them."""
     first, *others = rows
-    members = {name for name in first.members if name != "__init__"}
+    members = {name for name in first.members if name not in _ANY_MODEL}
     for each in others:
-        theirs = {name for name in each.members if name != "__init__"}
+        theirs = {name for name in each.members if name not in _ANY_MODEL}
         most = max(len(members), len(theirs), 2 * least - 1)
         if each.kind != first.kind or len(members & theirs) * 2 < most:
             return False

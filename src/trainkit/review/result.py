@@ -26,7 +26,7 @@ class FileRow:
 class EntryPoint:
     """A file that is started as a program, or a console script that pyproject.toml names.
 
-    `shared` is the part of its lines that other files have, too; `needs` counts the project's files behind it.
+    `shared` is the part of its lines that other files have, too; `needs` counts the files behind it.
     """
 
     path: str

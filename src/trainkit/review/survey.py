@@ -38,22 +38,27 @@ class Side:
 
     @cached_property
     def readable(self) -> list[Source]:
+        """The files that are Python."""
         return [source for source in self.sources if not source.error]
 
     @cached_property
     def graph(self) -> Graph:
+        """Their imports."""
         return Graph(self.sources)
 
     @cached_property
     def cycles(self) -> list[Cycle]:
+        """The cycles among them."""
         return find_cycles(self.graph.edges)
 
     @cached_property
     def units(self) -> list[Unit]:
+        """Their functions and bodies, measured."""
         return [unit for source in self.readable for unit in units(source)]
 
     @cached_property
     def clones(self) -> list[CloneClass]:
+        """Their copies."""
         return find_clones(self.readable)
 
 

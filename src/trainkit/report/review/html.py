@@ -1,4 +1,4 @@
-"""A review as one HTML page that needs nothing else: table, cards, a treemap of complexity, a map of the copies."""
+"""A review as one HTML page that needs nothing else: figures, a treemap of complexity, a map of the copies, cards."""
 
 from __future__ import annotations
 
@@ -25,37 +25,45 @@ _ISSUES, _FILES, _PLACES, _EVIDENCE = 300, 300, 20, 12
 _STEPS = (5, 10, 20, 40)  # worst complexity of a file: bounds of the five shades
 _BARS, _HUES = 24, 8
 _STYLE = """
-:root{color-scheme:light dark;--paper:#fff;--card:#f6f8fa;--ink:#1f2328;--soft:#59636e;--line:#d1d9e0;--link:#0969da;
+:root{color-scheme:light dark;--paper:#fff;--card:#f6f8fa;--ink:#1f2328;--soft:#59636e;--line:#d1d9e0;
+--link:#0969da;
 --high:#cf222e;--medium:#9a6700;--low:#59636e;--s0:#dbe9f6;--s1:#a9cde8;--s2:#f4c27a;--s3:#e2803a;--s4:#b3261e;
 --t:#1f2328;--u:#fff}
 @media(prefers-color-scheme:dark){:root{--paper:#0d1117;--card:#151b23;--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;
 --link:#58a6ff;--high:#ff7b72;--medium:#e3b341;--low:#9198a1;--s0:#1c2d41;--s1:#27507a;--s2:#7a5519;--s3:#a8571b;
 --s4:#c93c37;--t:#e6edf3;--u:#fff}}
 *{box-sizing:border-box}
-body{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;
+body{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:76rem;
+margin:2rem auto;
 padding:0 1rem}
 h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}p{margin:.2rem 0;color:var(--soft)}
 a{color:var(--link)}code{font:13px/1.5 ui-monospace,monospace;overflow-wrap:anywhere}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}
 td,th{text-align:left;padding:.2rem 1rem .2rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600;white-space:nowrap}td.n,th.n{text-align:right;white-space:nowrap}
-details.card{background:var(--card);border:1px solid var(--line);border-left:4px solid var(--low);border-radius:6px;
+details.card{background:var(--card);border:1px solid var(--line);border-left:4px solid var(--low);
+border-radius:6px;
 margin:.5rem 0;padding:.45rem .8rem}
 details.high{border-left-color:var(--high)}details.medium{border-left-color:var(--medium)}
-summary{cursor:pointer;overflow-wrap:anywhere}summary b{font-weight:600}.head{color:var(--soft);font-size:.85rem}
+summary{cursor:pointer;overflow-wrap:anywhere}summary b{font-weight:600}
+.head{color:var(--soft);font-size:.85rem}
 .high .head i{color:var(--high)}.medium .head i{color:var(--medium)}.head i{font-style:normal;font-weight:600}
 .card ul{margin:.4rem 0;padding-left:1.2rem}.card p{color:var(--ink)}
 .map{position:relative;height:min(70vh,30rem);border-radius:6px;overflow:hidden}
-.map div{position:absolute;border:1px solid var(--paper);overflow:hidden;padding:1px 4px;font-size:11px;line-height:1.3;
+.map div{position:absolute;border:1px solid var(--paper);overflow:hidden;padding:1px 4px;
+font-size:11px;line-height:1.3;
 color:var(--t);white-space:nowrap;text-overflow:ellipsis}
 .map .s4,.map .s3{color:var(--u)}
 .s0{background:var(--s0)}.s1{background:var(--s1)}.s2{background:var(--s2)}.s3{background:var(--s3)}.s4{background:var(--s4)}
 height:.9em;margin-right:.35em;vertical-align:-.1em;background:inherit;border-radius:2px}
 .key span{display:inline-block;margin-right:1rem;white-space:nowrap}
 .key b{display:inline-block;width:.9em;height:.9em;border-radius:2px;margin-right:.35em;vertical-align:-.1em}
-.bar{display:grid;grid-template-columns:minmax(7rem,22rem) 1fr 3rem;gap:.6rem;align-items:center;font-size:.82rem;margin:2px 0}
+.bar{display:grid;grid-template-columns:minmax(7rem,22rem) 1fr 3rem;gap:.6rem;align-items:center;
+font-size:.82rem;margin:2px 0}
+@media(max-width:40rem){.bar{grid-template-columns:1fr 3rem;margin:.5rem 0}.bar>span:first-child{grid-column:1/3}}
 .bar>span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;direction:rtl;text-align:left}
-.bar .track{position:relative;height:14px;background:var(--card);border:1px solid var(--line);border-radius:3px;overflow:hidden}
+.bar .track{position:relative;height:14px;background:var(--card);border:1px solid var(--line);border-radius:3px;
+overflow:hidden}
 .track a{position:absolute;top:0;bottom:0;min-width:2px}
 """
 
@@ -161,7 +169,8 @@ def _bars(review: Review, ids: dict[str, str]) -> str:
 def _bar(path: str, pieces: Iterable[tuple[int, int, int, str, str]], length: int, count: int) -> str:
     drawn = "".join(
         f'<a href="#{name}" style="left:{(start - 1) / length:.2%};width:{(end - start + 1) / length:.2%};'
-        f'background:hsl({hue * 360 // _HUES} 55% 52%)" title="{escape(f"lines {start} to {end}: {title}")}"></a>'
+        f'background:hsl({hue * 360 // _HUES} 55% 52%)" '
+        f'title="{escape(f"lines {start} to {end}: {title}")}"></a>'
         for start, end, hue, title, name in pieces
     )
     return (
@@ -184,9 +193,11 @@ def _card(issue: Issue) -> str:
     evidence = "".join(f"<li><code>{escape(said)}</code>" for said in issue.evidence[:_EVIDENCE])
     opened = " open" if issue.severity == "high" else ""
     return (
-        f'<details class="card {issue.severity}" id="{issue.id}"{opened}><summary><b>{issue.id}</b> {escape(issue.title)}'
+        f'<details class="card {issue.severity}" id="{issue.id}"{opened}><summary><b>{issue.id}</b> '
+        f"{escape(issue.title)}"
         f'<div class="head"><i>{severity}</i>,{escape(rest)}</div></summary><ul>{places}</ul>'
-        f"{f'<p>Evidence</p><ul>{evidence}</ul>' if evidence else ''}<p>Do: {escape(issue.proposal)}</p></details>"
+        f"{f'<p>Evidence</p><ul>{evidence}</ul>' if evidence else ''}"
+        f"<p>Do: {escape(issue.proposal)}</p></details>"
     )
 
 

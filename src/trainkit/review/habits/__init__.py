@@ -1,4 +1,4 @@
-"""Training rules: what goes wrong in training code without an error. Heuristics, each with the lines it rests on.
+"""Training rules: what goes wrong in training without an error. Heuristics, each with the lines it rests on.
 
 `extract` judges a file by itself; `across.find_across` what only several files together show.
 """

@@ -1,4 +1,4 @@
-"""Rules that several files show together: constants in every script, a configuration that few use, dead helpers."""
+"""Rules that several files show together: constants everywhere, a configuration that few use, dead helpers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _CONFIG = re.compile(r"^(?:\w+_)?(?:configs?|configuration|settings|hparams|hype
 _LIGHT = re.compile(
     r"^(?:\w+_)?(?:configs?|configuration|settings|options|arguments|args|cli|constants|defaults)$"
 )
-_HEAVY = {"torch", "tensorflow", "jax", "transformers", "diffusers", "lightning", "pytorch_lightning", "keras",
-          "sklearn", "pandas", "torchvision", "wandb"}  # fmt: skip
+_HEAVY = {"torch", "tensorflow", "jax", "transformers", "diffusers", "lightning", "keras",
+          "pytorch_lightning",           "sklearn", "pandas", "torchvision", "wandb"}  # fmt: skip
 _MANY = 3  # scripts from which on the same literal is a habit
 
 
@@ -102,8 +102,9 @@ def _find_heavy_configs(sources: Sequence[Source], graph: Graph) -> Iterator[tup
         if not is_script(source) and _LIGHT.match(PurePosixPath(source.path).stem):
             chain = _find_chain(source.path, edges, heavy)
             if chain:
-                yield source.path, Habit("habit-heavy-config", chain[-1].rpartition(" ")[2],
-                                         int(chain[0].split(":")[1].split()[0]), 0, "", tuple(chain))  # fmt: skip
+                line = int(chain[0].split(":")[1].split()[0])
+                what = chain[-1].rpartition(" ")[2]
+                yield source.path, Habit("habit-heavy-config", what, line, line, "", tuple(chain))
 
 
 def _find_chain(start: str, edges: dict[str, list[Edge]], heavy: dict[str, tuple[int, str]]) -> list[str]:

@@ -22,7 +22,7 @@ _WINDOWS = re.compile(
 
 
 def find_statistics_before_split(file: File) -> Iterator[Habit]:
-    """Statistics learnt of all rows, and only then a split: the test part has told the training about itself."""
+    """Statistics learnt of all rows, and only then a split: the test part has told about itself."""
     for scope in file.scopes:
         split_names: set[str] = set()
         for line, names, value, said, data in _iterate_fits(file, scope):
@@ -48,7 +48,7 @@ def find_statistics_of_held_out(file: File) -> Iterator[Habit]:
 
 
 def find_shuffled_series(file: File) -> Iterator[Habit]:
-    """A random split of rows that have an order in time: the training sees the days after those of the test."""
+    """A random split of rows that have an order in time: training sees the days after the test's."""
     for scope in file.scopes:
         for call in scope.calls:
             said = _says_random_split(call)

@@ -30,7 +30,8 @@ def find_missing_zero_grad(file: File) -> Iterator[Habit]:
             if step is None or _zeroes(scope) or any(map(_zeroes, file.callees(scope))):
                 continue
             evidence = (
-                f"line {backward.line}: {backward.name}() in the loop of line {scope.loops[backward.loops[-1]][0]}",
+                f"line {backward.line}: {backward.name}() in the loop of line "
+                f"{scope.loops[backward.loops[-1]][0]}",
                 f"line {step.line}: {step.name}()",
                 "no zero_grad() in this function or in what it calls here",
             )
@@ -41,7 +42,7 @@ def find_missing_zero_grad(file: File) -> Iterator[Habit]:
 
 
 def find_zero_grad_too_late(file: File) -> Iterator[Habit]:
-    """Gradients thrown away: backward, then zero_grad, then step of the same optimizer, in one straight line."""
+    """Gradients thrown away: backward, then zero_grad, then step of the same optimizer, one after the other."""
     for scope in file.scopes:
         rows: dict[tuple[object, ...], list[Call]] = {}
         for call in scope.calls:
@@ -107,14 +108,16 @@ def find_lost_training_mode(file: File) -> Iterator[Habit]:
 
 
 def find_swallowed_steps(file: File) -> Iterator[Habit]:
-    """A step that fails and is passed over: weights stay as they are, or half updated, and the run looks fine."""
+    """A step that fails and is passed over: weights stay, or are half updated, and the run looks fine."""
     for scope in file.scopes:
         for caught in scope.caught:
             inside = scope.calls[caught.start : caught.stop]
             hit = next((call for call in inside if call.last == "backward" or file.is_step(call)), None)
             if hit is not None and hit.loops:
-                evidence = (f"line {hit.line}: {hit.name}() is tried",
-                            f"line {caught.handler_line}: any exception, and the program goes on")  # fmt: skip
+                evidence = (
+                    f"line {hit.line}: {hit.name}() is tried",
+                    f"line {caught.handler_line}: any exception, and the program goes on",
+                )
                 yield Habit(
                     "habit-step-error-swallowed",
                     hit.name,
@@ -134,7 +137,7 @@ def _zeroes(scope: Scope) -> bool:
 
 
 def _may_differ(file: File) -> bool:
-    """Say whether the model may hold what behaves otherwise in training: it does, or it is not of this file."""
+    """Say whether the model may hold what behaves otherwise in training, or is not of this file."""
     return bool(_NOISY.search(file.text)) or b"nn.Module" not in file.text
 
 

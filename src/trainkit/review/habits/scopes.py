@@ -1,4 +1,4 @@
-"""A file as the rules see it: functions and the module body, each with its calls, loops and assignments in order."""
+"""A file as the rules see it: functions and the module body, each with its calls, loops and assignments."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ OPTIMIZER = re.compile(r"(?:^|_)optim\w*$|(?:^|_)opt(?:_?[a-z0-9])?$|optimi[sz]e
 _MADE_OPTIMIZER = re.compile(
     r"(?:^|\.)optim\.|Optimizer$|^(?:SGD|Adam\w*|RMSprop|Adagrad|LBFGS|Muon|Lion)$|get_optimi"
 )
-_HYPER = {"lr", "learning_rate", "weight_decay", "momentum", "batch_size", "num_epochs", "epochs", "max_epochs",
-          "dropout", "hidden_size", "hidden_dim", "num_layers", "gamma", "betas", "max_norm", "num_workers",
+_HYPER = {"lr", "learning_rate", "weight_decay", "momentum", "batch_size", "num_epochs", "epochs",
+          "max_epochs",          "dropout", "hidden_size", "hidden_dim", "num_layers", "gamma", "betas", "max_norm", "num_workers",
           "label_smoothing", "warmup_steps"}  # fmt: skip
 _HELPER = re.compile(
     r"signal_handler|handle_signal|sigterm|sigint|preempt|^_?(?:launch|spawn|run_distributed)", re.I
@@ -57,7 +57,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Caught:
-    """A try block whose broad handler lets the program go on: its calls are `start` to `stop` of the scope's."""
+    """A try block whose broad handler lets the program go on: its calls are `start` to `stop`."""
 
     line: int
     handler_line: int
@@ -130,7 +130,7 @@ class File:
         return self.is_optimizer(call.receiver) or bool(first and self.is_optimizer(first))
 
     def callees(self, scope: Scope, *, inside: int | None = None, depth: int = 2) -> list[Scope]:
-        """Give the functions of this file that `scope` calls (in its loop `inside`), and those that they call."""
+        """Give the functions of this file that `scope` calls (in its loop `inside`), and theirs."""
         calls = [call for call in scope.calls if inside is None or inside in call.loops]
         found = [each for call in calls for each in self.by_name.get(call.last, []) if each is not scope]
         further = [deep for each in found if depth > 1 for deep in self.callees(each, depth=depth - 1)]
@@ -210,14 +210,13 @@ class _Walker:
                 self.walk(node.body, scope, prefix, loops, block)
             elif isinstance(node, (ast.Try, ast.TryStar)):
                 self._walk_try(node, scope, prefix, loops, block)
-            elif isinstance(node, ast.If):
-                self._read(node.test, scope, loops, block)
-                self.walk(node.body, scope, prefix, loops, self._new_block())
-                self.walk(node.orelse, scope, prefix, loops, self._new_block())
-            elif isinstance(node, ast.Match):
-                self._read(node.subject, scope, loops, block)
-                for case in node.cases:
-                    self.walk(case.body, scope, prefix, loops, self._new_block())
+            elif isinstance(node, (ast.If, ast.Match)):
+                self._read(node.test if isinstance(node, ast.If) else node.subject, scope, loops, block)
+                bodies = (
+                    [node.body, node.orelse] if isinstance(node, ast.If) else [c.body for c in node.cases]
+                )
+                for part in bodies:
+                    self.walk(part, scope, prefix, loops, self._new_block())
             else:
                 self._note_assignment(node, scope)
                 self._read(node, scope, loops, block)

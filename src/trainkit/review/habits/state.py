@@ -46,7 +46,7 @@ class _Saved:
 
 
 def find_late_seeds(file: File) -> Iterator[Habit]:
-    """A seed that is set after the model is made: its initial weights are drawn from an unseeded generator."""
+    """A seed that is set after the model is made: its weights are drawn from an unseeded generator."""
     if not any(file.is_step(call) for scope in file.scopes for call in scope.calls):
         return  # nothing is trained: the weights are loaded
     for scope in file.scopes:
@@ -101,7 +101,7 @@ def _find_model_class(value: ast.expr) -> str:
             name
             if _CLASS.match(name.rpartition(".")[2])
             and "Config" not in name
-            and "Generator" != name.rpartition(".")[2]
+            and name.rpartition(".")[2] != "Generator"
             else ""
         )
     return ""
@@ -118,7 +118,7 @@ def _iterate_saved(file: File) -> Iterator[_Saved]:
 
 
 def _list_keys(node: ast.expr, scope: Scope) -> list[tuple[str, bool]]:
-    """Give the keys of a dict, or of the variable that holds one, and whether each value is a state_dict()."""
+    """Give the keys of a dict, or of a variable that holds one, and whether each is a state_dict()."""
     if isinstance(node, ast.Name):
         found = []
         for _, names, value in scope.assigned:
