@@ -38,6 +38,7 @@ def judge(
 ) -> Judgement:
     """Run `guards` (all by default) on the project at `root`, against the revision `base` if given.
 
+    The baseline is the commit where HEAD left the line of `base`: what a pull request changes, no more.
     `overrides` replaces keys of a guard's table in [tool.trainkit]. `writable` lets a guard write
     stored expectations into the project, `update` makes it. A guard that cannot judge does not keep
     the others from it.
@@ -48,7 +49,7 @@ def judge(
     names = resolve_guards(guards)
     tables = read_tables(root, overrides or {})
     verdicts = []
-    with open_trees(root, base) as (candidate, baseline):
+    with open_trees(root, base, from_fork=True) as (candidate, baseline):
         for name in names:
             context = Context(
                 root=root,

@@ -18,6 +18,7 @@ COMMANDS = {
     "imports": ("trainkit.cli.guards", "guard what comes along when a module is imported"),
     "golden": ("trainkit.cli.guards", "guard that training is bitwise what it was"),
     "complexity": ("trainkit.cli.guards", "guard that no function or module body got worse"),
+    "duplication": ("trainkit.cli.guards", "guard against new copies of code, and fixes that forget one"),
     "bench": ("trainkit.cli.guards", "guard the speed of the project's benchmarks"),
     "gpu": ("trainkit.cli.guards", "guard the tests that need a CUDA device"),
     "new": ("trainkit.cli.new", "write a minimal project that uses the core, guarded from its first commit"),

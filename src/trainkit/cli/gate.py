@@ -25,7 +25,9 @@ def run(argv: list[str]) -> int:
     parser = Parser("gate", "Run the guards on the working tree as it is, against a baseline revision.")
     parser.add_argument("guards", nargs="*", metavar="GUARD", help=f"only these: {', '.join(GUARDS)}")
     parser.add_argument(
-        "--base", metavar="REF", help="the revision to trust (default: HEAD, or its parent if clean)"
+        "--base",
+        metavar="REF",
+        help="trust the commit where HEAD left this revision (default: HEAD, or its parent if clean)",
     )
     parser.add_argument(
         "--output", metavar="DIR", type=Path, help="folder of the reports (default: .trainkit)"

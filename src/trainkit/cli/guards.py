@@ -44,7 +44,7 @@ def _parser(name: str) -> Parser:
     parser = Parser(
         name, f"{COMMANDS[name][1].capitalize()}. Settings: [tool.trainkit.{name}] of pyproject.toml."
     )
-    parser.add_argument("--base", metavar="REF", help="compare with this revision")
+    parser.add_argument("--base", metavar="REF", help="compare with where HEAD left this revision")
     if name == "imports":
         parser.add_argument("targets", nargs="*", metavar="MODULE", help="default: the configured targets")
         parser.add_argument(
@@ -63,11 +63,6 @@ def _parser(name: str) -> Parser:
     elif name == "golden":
         parser.add_argument("runs", nargs="*", metavar="RUN", help="default: all configured runs")
         parser.add_argument("--update", action="store_true", help="store what training does now")
-    elif name == "complexity":
-        parser.add_argument("--max-function", type=int, metavar="N", help="budget of a function (default 10)")
-        parser.add_argument(
-            "--max-module-body", type=int, metavar="N", help="budget of a module body (default 10)"
-        )
     elif name == "bench":
         parser.add_argument("--margin", type=float, metavar="X", help="slow-down to let pass (default 0.2)")
     return parser
@@ -78,8 +73,8 @@ def _override(name: str, options: argparse.Namespace, table: Mapping[str, Any]) 
         return _override_targets(options, table.get("targets", {}))
     if name == "golden":
         return _override_runs(options.runs, table.get("runs", {}))
-    keys = ("max_function", "max_module_body", "margin")
-    return {key: getattr(options, key) for key in keys if getattr(options, key, None) is not None}
+    margin = getattr(options, "margin", None)
+    return {} if margin is None else {"margin": margin}
 
 
 def _override_targets(options: argparse.Namespace, configured: Mapping[str, Any]) -> dict[str, Any]:

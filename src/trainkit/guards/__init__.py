@@ -11,6 +11,7 @@ GUARDS = {
     "verify": "trainkit.guards.verify",
     "golden": "trainkit.guards.golden",
     "complexity": "trainkit.guards.complexity",
+    "duplication": "trainkit.guards.duplication",
     "bench": "trainkit.guards.bench",
     "gpu": "trainkit.guards.gpu",
 }

@@ -96,6 +96,14 @@ def resolve_commit(folder: Path, revision: str) -> str:
         raise UsageError("unknown-revision", f"no commit '{revision}' in this clone; {help_}") from error
 
 
+def find_fork(folder: Path, commit: str, head: str = "HEAD") -> str:
+    """Give the newest commit that both have: where `head` left the line of `commit`.
+
+    Where this clone knows none, `commit` itself.
+    """
+    return git(folder, "merge-base", commit, head, good=(0, 1)).partition("\n")[0] or commit
+
+
 def default_base(folder: Path) -> str:
     """Name the previous revision: HEAD while there are uncommitted changes, else HEAD's parent.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainkit.errors import CannotJudgeError, UsageError
-from trainkit.repo.git import find_toplevel, git, resolve_commit
+from trainkit.repo.git import find_fork, find_toplevel, git, resolve_commit
 
 _FOLDER = re.compile(r"/trainkit-(\d+)-[^/]*/(baseline|candidate)$")
 # Larger files that are shared are linked, not copied; after the run they must be as they were.
@@ -44,9 +44,17 @@ class Tree:
 
 @contextmanager
 def open_trees(
-    root: Path, base: str | None, *, head: str | None = None, overlay: Path | None = None
+    root: Path,
+    base: str | None,
+    *,
+    head: str | None = None,
+    overlay: Path | None = None,
+    from_fork: bool = False,
 ) -> Iterator[tuple[Tree, Tree | None]]:
     """Make a candidate tree of the project at `root` as it is (or of `head`), and a baseline tree of `base`.
+
+    `from_fork` takes as baseline the commit where HEAD left the line of `base`, so that what others have
+    changed there since is not held against the candidate.
 
     The candidate is a copy of what git tracks and of untracked files it does not ignore. Both lie
     in one temporary folder that is removed at the end, also after SIGTERM and Ctrl-C; what a killed
@@ -63,6 +71,10 @@ def open_trees(
         for side, revision in (("baseline", base), ("candidate", head))
         if revision is not None
     }
+    if base is not None and from_fork:
+        fork = find_fork(root, commits["baseline"][1])
+        if fork != commits["baseline"][1]:
+            commits["baseline"] = f"where HEAD left {base}", fork
     _remove_stale(toplevel)
     with ExitStack() as stack:
         stack.enter_context(_terminate_as_exit())

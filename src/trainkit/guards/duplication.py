@@ -1,0 +1,124 @@
+"""No new copies of code, and a word about the copies that a change forgot.
+
+A class of copies may not gain members, nor two long bodies a shared run of statements, whatever is renamed,
+moved, cut out or merged; members may be edited and removed. Where some copies of a class change and others do
+not, that is a warning: a fix must reach every copy.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainkit.guards.context import Context
+from trainkit.review.bodies import read_bodies
+from trainkit.review.model import CloneClass, Place
+from trainkit.review.sources import Source, list_tree, read_files
+from trainkit.review.uneven import gained, uneven
+from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict, status_of
+
+
+@dataclass(frozen=True)
+class DuplicationSettings:
+    """`[tool.trainkit.duplication]`: which files."""
+
+    include: tuple[str, ...] = ("*.py",)
+    exclude: tuple[str, ...] = ("tests/*", "test_*.py", "*/test_*.py")
+
+
+SETTINGS = DuplicationSettings
+
+
+def check(context: Context) -> Verdict:
+    """Compare the copies of both sides; without a baseline none is new."""
+    settings = context.parse(DuplicationSettings)
+    if context.baseline is None:
+        return Verdict(guard=context.name, status=Status.SKIPPED, summary="needs a baseline: --base REF")
+    new = _read(context, context.candidate.path, settings)
+    if not new:
+        return Verdict(guard=context.name, status=Status.SKIPPED, summary="no Python file matches `include`")
+    old = _read(context, context.baseline.path, settings)
+    context.progress("comparing copies")
+    findings = [*_list_gained(old, new), *_list_uneven(old, new), *_list_unmeasured(old, new)]
+    num_new = sum(finding.rule == "duplication-gained" for finding in findings)
+    num_uneven = sum(finding.rule == "duplication-uneven" for finding in findings)
+    num_intended = sum(bool(body.intended) for source in new for body in read_bodies(source))
+    meant = f"; {num_intended} copies are meant, and say so" if num_intended else ""
+    return Verdict(
+        guard=context.name,
+        status=status_of(findings),
+        summary=f"{num_new} new copies, {num_uneven} changes that forgot some, in {len(new)} files{meant}",
+        findings=tuple(findings),
+        measurements=(
+            Measurement(name="new copies", value=num_new, unit="copies"),
+            Measurement(name="waived", value=num_intended, unit="functions", how="comments with a reason"),
+        ),
+    )
+
+
+def _read(context: Context, root: Path, settings: DuplicationSettings) -> list[Source]:
+    def fits(file: str, patterns: Sequence[str]) -> bool:
+        return any(fnmatch.fnmatch(file, pattern) for pattern in patterns)
+
+    files = [
+        file for file in list_tree(root) if fits(file, settings.include) and not fits(file, settings.exclude)
+    ]
+    return read_files(root, files, ["clones"], progress=context.progress)
+
+
+def _list_gained(old: Sequence[Source], new: Sequence[Source]) -> Iterator[Finding]:
+    for found in gained(old, new):
+        fresh = set(found.new)
+        others = [place for place in found.clones.members if place not in fresh]
+        for place in found.new[0 if others else 1 :]:
+            of = others[0] if others else found.new[0]
+            yield Finding(
+                rule="duplication-gained",
+                message=f"{_what(found.clones, place)} is a new copy of {_say(of)}",
+                file=place.path,
+                line=place.line,
+                expected=f"{max(len(others), 1)} of them",
+                actual=f"{len(found.clones.members)} of them",
+                evidence=tuple(
+                    f"also {_say(each)}" for each in found.clones.members if each not in {place, of}
+                ),
+                hint="call the one that there is; if the copy is meant: # trainkit: allow duplication because ...",
+            )
+
+
+def _what(clones: CloneClass, place: Place) -> str:
+    name = place.name or "the module body"
+    return f"{name}, lines {place.line} to {place.end}," if clones.kind == "run" else name
+
+
+def _say(place: Place) -> str:
+    return f"{place.name or 'the module body'} at {place.path}:{place.line}"
+
+
+def _list_uneven(old: Sequence[Source], new: Sequence[Source]) -> Iterator[Finding]:
+    for found in uneven(old, new):
+        first = found.changed[0]
+        num_left, num_all = len(found.untouched), len(found.untouched) + len(found.changed)
+        yield Finding(
+            rule="duplication-uneven",
+            message=f"{_say(first)} changed, {num_left} of its {num_all} copies did not",
+            severity=Severity.WARNING,
+            file=first.path,
+            line=first.line,
+            evidence=(*(f"not changed: {_say(place)}" for place in found.untouched), *found.what),
+            hint="if the change is a fix, the others need it, too",
+        )
+
+
+def _list_unmeasured(old: Sequence[Source], new: Sequence[Source]) -> Iterator[Finding]:
+    known = {source.path for source in old if source.error} | {source.blob for source in old if source.error}
+    for source in new:
+        if source.error:
+            yield Finding(
+                rule="duplication-unmeasured",
+                message=f"{source.path} could not be read: {source.error}",
+                severity=Severity.WARNING if known & {source.path, source.blob} else Severity.ERROR,
+                file=source.path,
+            )
