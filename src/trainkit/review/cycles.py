@@ -26,12 +26,13 @@ def find_cycles(edges: Iterable[Edge]) -> list[Cycle]:
     """Give one cycle for each group of files that reach each other, those at module level first."""
     running = [edge for edge in edges if edge.kind != "typing"]
     eager = [edge for edge in running if edge.kind == "module"]
-    cycles = [_shorten(group, eager, "module") for group in find_groups(eager)]
-    known = [{edge.importer for edge in cycle.path} for cycle in cycles]
-    for group in find_groups(running):
-        if not any(files <= group for files in known):
-            cycles.append(_shorten(group, running, "late"))
-    return cycles
+    cycles = [_shorten(group, eager, eager, "module") for group in find_groups(eager)]
+    late = [edge for edge in running if edge.kind == "late"]
+    return cycles + [
+        _shorten(group, running, inner, "late")
+        for group in find_groups(running)
+        if (inner := [edge for edge in late if edge.importer in group and edge.imported in group])
+    ]
 
 
 def find_groups(edges: Iterable[Edge]) -> list[frozenset[str]]:
@@ -75,28 +76,30 @@ def _pop_group(stack: list[str], on_stack: set[str], root: str) -> frozenset[str
     return group
 
 
-def _shorten(group: frozenset[str], edges: Iterable[Edge], kind: str) -> Cycle:
+def _shorten(group: frozenset[str], edges: Iterable[Edge], through: Iterable[Edge], kind: str) -> Cycle:
+    """Give the shortest way round that takes one of the edges `through`, its first one."""
     inside: dict[str, list[Edge]] = {}
     for edge in sorted(edges):
         if edge.importer in group and edge.imported in group:
             inside.setdefault(edge.importer, []).append(edge)
-    paths = [_way_back(start, inside) for start in sorted(group)]
+    paths = [
+        (edge, *_find_way(edge.imported, edge.importer, inside))
+        for edge in sorted(through)
+        if {edge.importer, edge.imported} <= group
+    ]
     return Cycle(kind, min(paths, key=len), len(group))
 
 
-def _way_back(start: str, inside: Mapping[str, list[Edge]]) -> tuple[Edge, ...]:
-    """Give the shortest path from `start` to itself."""
+def _find_way(start: str, end: str, inside: Mapping[str, list[Edge]]) -> tuple[Edge, ...]:
+    """Give the shortest path from one file of a group to another."""
     came: dict[str, Edge] = {}
     waiting = deque([start])
-    while waiting:
-        for edge in inside.get(node := waiting.popleft(), []):
-            if edge.imported == start:
-                path = [edge]
-                while path[-1].importer != start:
-                    path.append(came[path[-1].importer])
-                return tuple(reversed(path))
+    while end not in came:
+        for edge in inside[waiting.popleft()]:
             if edge.imported not in came:
                 came[edge.imported] = edge
                 waiting.append(edge.imported)
-        assert node in inside, "every file of a group leads on"
-    raise AssertionError("a group has a way round")
+    path = [came[end]]
+    while path[-1].importer != start:
+        path.append(came[path[-1].importer])
+    return tuple(reversed(path))

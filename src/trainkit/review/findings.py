@@ -1,14 +1,14 @@
 """Issues from facts: what is worth doing, how much it weighs, what it takes, and in which order.
 
-Severity. High: training is, or will silently be, wrong: a rule of the training loop, a name that is left over in
-a copy. Medium: what costs at the next change: equal copies and long ones, one copy that differs from many, a
-cycle, a name that stands twice. Low: the rest.
+Severity. High: training is, or will silently be, wrong: a rule of the training loop, a name that is left over
+in a copy. Medium: what costs at the next change: equal copies and long ones, one copy that differs from many,
+a cycle, a name that stands twice. Low: the rest.
 
-Effort, in minutes. Copies: 10 for each of them and 20 for each body more than one; a function that is too complex:
-10 and one for each point of its cognitive complexity. The range is from that to twice that.
+Effort, in minutes. Copies: 10 for each of them and 20 for each body more than one; a function that is too
+complex: 10 and one for each point of its cognitive complexity. The range is from that to twice that.
 
-Priority. 0: high, in half an hour; 1: high, or medium in half an hour; 2: medium, or low in half an hour; 3: the
-rest.
+Priority. 0: high, in half an hour; 1: high, or medium in half an hour; 2: medium, or low in half an hour;
+3: the rest.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PHASES = ("at once", "next", "then", "when you are there anyway")
 
 # rule -> severity, title, proposal
 _HABITS = {
-    "habit-zero-grad-missing": ("high", "gradients are never set to zero", "Call {0}.zero_grad() once a step."),
+    "habit-zero-grad-missing": ("high", "gradients are never set to zero", "Call {0}.zero_grad() first."),
     "habit-zero-grad-order": ("high", "gradients are set to zero before the step uses them",
                               "Move zero_grad() before backward(), or behind step()."),
     "habit-step-error-swallowed": ("high", "a training step that fails is passed over",
@@ -181,7 +181,6 @@ def _judge_clones(clones: CloneClass) -> Issue:
 
 def _name_clones(clones: CloneClass) -> str:
     """Give what the copies are called, or how long they are."""
-    first = clones.members[0]
     if clones.kind == "run":
         return f"{min(place.end - place.line for place in clones.members) + 1} lines"
     full = {place.name for place in clones.members}

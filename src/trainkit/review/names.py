@@ -13,10 +13,9 @@ from trainkit.review.model import Place
 from trainkit.review.sources import Source
 
 # What every project has many of.
-_COMMON = set(
-    "__init__ __main__ setup conf config main train test utils util model models data dataset common base constants"
-    " types version run check evaluate validate build load save parse_args get_args".split()
-)
+_COMMON = {"__init__", "__main__", "setup", "conf", "config", "main", "train", "test", "utils", "util",
+           "model", "models", "data", "dataset", "common", "base", "constants", "types", "version", "run",
+           "check", "load", "evaluate", "validate", "build", "save", "parse_args", "get_args"}  # fmt: skip
 _ANY_MODEL = {
     "__init__",
     "forward",
@@ -81,12 +80,7 @@ def _find_imported_twice(
 
     Functions are not judged: those with one name and like bodies are copies, the others are one interface.
     """
-    importers: dict[tuple[str, str], set[str]] = defaultdict(set)  # file, name -> who imports it
-    for source in sources:
-        for each, paths in graph.loaded[source.path]:
-            for path in paths if each.names and each.kind != "typing" else []:
-                for name in each.names:
-                    importers[path, name].add(source.path)
+    importers = _list_users(sources, graph)
     by_name: dict[str, list[tuple[str, Definition]]] = defaultdict(list)
     for path, rows in definitions.items():
         for row in rows:
@@ -104,6 +98,17 @@ def _find_imported_twice(
             f"{path}:{row.line} is imported by {_tell(importers[path, name])}" for path, row in group
         )
         yield Namesake(group[0][1].kind, name, places, evidence)
+
+
+def _list_users(sources: Sequence[Source], graph: Graph) -> dict[tuple[str, str], set[str]]:
+    """Give who imports a name from a file, by both."""
+    users: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for source in sources:
+        for each, paths in graph.loaded[source.path]:
+            for name in each.names if each.kind != "typing" else ():
+                for path in paths:
+                    users[path, name].add(source.path)
+    return users
 
 
 def _find_redefined(

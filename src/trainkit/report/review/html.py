@@ -1,9 +1,10 @@
-"""A review as one HTML page that needs nothing else: figures, a treemap of complexity, a map of the copies, cards."""
+"""A review as one HTML page that needs nothing else: figures, a treemap, a map of the copies, cards."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from itertools import pairwise
 
 from trainkit.report.review.treemap import Box, lay_out
 from trainkit.report.review.words import (
@@ -60,9 +61,11 @@ height:.9em;margin-right:.35em;vertical-align:-.1em;background:inherit;border-ra
 .key b{display:inline-block;width:.9em;height:.9em;border-radius:2px;margin-right:.35em;vertical-align:-.1em}
 .bar{display:grid;grid-template-columns:minmax(7rem,22rem) 1fr 3rem;gap:.6rem;align-items:center;
 font-size:.82rem;margin:2px 0}
-@media(max-width:40rem){.bar{grid-template-columns:1fr 3rem;margin:.5rem 0}.bar>span:first-child{grid-column:1/3}}
+@media(max-width:40rem){.bar{grid-template-columns:1fr 3rem;margin:.5rem 0}
+.bar>span:first-child{grid-column:1/3}}
 .bar>span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;direction:rtl;text-align:left}
-.bar .track{position:relative;height:14px;background:var(--card);border:1px solid var(--line);border-radius:3px;
+.bar .track{position:relative;height:14px;background:var(--card);
+border:1px solid var(--line);border-radius:3px;
 overflow:hidden}
 .track a{position:absolute;top:0;bottom:0;min-width:2px}
 """
@@ -122,9 +125,7 @@ def _treemap(files: Sequence[FileRow]) -> str:
     """Draw each file with an area of its lines, in the shade of its most complex function."""
     ranked = sorted((row for row in files if row.num_lines), key=lambda row: -row.num_lines)[:_FILES]
     bounds = ["0", *map(str, _STEPS)]
-    names = [f"{low} to {high}" for low, high in zip(bounds[:-1], bounds[1:], strict=True)] + [
-        f"over {_STEPS[-1]}"
-    ]
+    names = [f"{low} to {high}" for low, high in pairwise(bounds)] + [f"over {_STEPS[-1]}"]
     key = "".join(f'<span><b class="s{at}"></b>{name}</span>' for at, name in enumerate(names))
     boxes = "".join(
         _draw(row, box) for row, box in zip(ranked, lay_out([r.num_lines for r in ranked]), strict=True)

@@ -28,7 +28,7 @@ _MARGIN = 14
 def render_text(review: Review, *, width: int = 100, color: bool = False) -> str:
     """Give the report, no line wider than `width` but what cannot be broken."""
     parts = [
-        _render_head(review),
+        _render_head(review, width),
         _render_figures(review) if review.base else [],
         [line for issue in review.issues[:_ISSUES] for line in ["", *_render_issue(issue, width, color)]],
         _render_rest(review),
@@ -38,21 +38,20 @@ def render_text(review: Review, *, width: int = 100, color: bool = False) -> str
     lines: list[str] = []
     for part in map(list, parts):
         lines += ["", *part] if part and part[0] and lines else part
-    return "\n".join(line if "\033" in line else make_printable(line) for line in lines)
+    return "\n".join(lines)
 
 
-def _render_head(review: Review) -> Iterator[str]:
-    yield f"{'project':{_MARGIN}}{review.project}, {review.candidate}"
-    if review.base:
-        yield f"{'base':{_MARGIN}}{review.base}"
-    yield f"{'read':{_MARGIN}}{tell_size(review)}"
+def _render_head(review: Review, width: int) -> Iterator[str]:
+    yield from _field("project", f"{review.project}, {review.candidate}", width)
+    yield from _field("base", review.base, width)
+    yield from _field("read", tell_size(review), width)
     for path, why in review.unreadable[:_ROWS]:
-        yield f"{'not judged':{_MARGIN}}{path}: {why}"
+        yield from _field("not judged", f"{path}: {why}", width)
     if len(review.unreadable) > _ROWS:
-        yield f"{'':{_MARGIN}}and {len(review.unreadable) - _ROWS} more files"
-    yield f"{'found':{_MARGIN}}{tell_issues(review)}"
+        yield from _field("", f"and {len(review.unreadable) - _ROWS} more files", width)
+    yield from _field("found", tell_issues(review), width)
     for line in review.proof:
-        yield f"{'training':{_MARGIN}}{line}"
+        yield from _field("training", line, width)
 
 
 def _render_figures(review: Review) -> list[str]:
@@ -64,9 +63,8 @@ def _render_figures(review: Review) -> list[str]:
 def _render_issue(issue: Issue, width: int, color: bool) -> Iterator[str]:
     head = f"{issue.id}  {tell_head(issue)}"
     yield f"\033[{_COLORS[issue.severity]}m{head}\033[0m" if color else head
-    yield from textwrap.wrap(issue.title, width, initial_indent="    ", subsequent_indent="    ")
-    for place in tell_places(issue.places, _PLACES):
-        yield f"    {place}"
+    yield from _wrap(issue.title, width)
+    yield from (make_printable(f"    {place}") for place in tell_places(issue.places, _PLACES))
     for said in [*issue.evidence[:_EVIDENCE]]:
         yield from _wrap(f"- {said}", width)
     if len(issue.evidence) > _EVIDENCE:
@@ -76,7 +74,7 @@ def _render_issue(issue: Issue, width: int, color: bool) -> Iterator[str]:
 
 def _wrap(text: str, width: int) -> list[str]:
     return textwrap.wrap(
-        text, width, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False
+        make_printable(text), width, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False
     )
 
 
@@ -90,12 +88,11 @@ def _render_rest(review: Review) -> list[str]:
 
 
 def _render_plan(review: Review) -> list[str]:
-    rows = [("plan", "issues", "effort", "lines fewer")]
-    for phase in review.phases:
-        rows.append(
-            (phase.name, str(len(phase.issues)), tell_minutes(phase.effort_min), f"{phase.num_lines_saved:,}")
-        )
-    return tabulate(rows, "lrrr") if review.phases else []
+    rows = [
+        (phase.name, str(len(phase.issues)), tell_minutes(phase.effort_min), f"{phase.num_lines_saved:,}")
+        for phase in review.phases
+    ]
+    return tabulate([("plan", "issues", "effort", "lines fewer"), *rows], "lrrr") if rows else []
 
 
 def _render_picture(review: Review, width: int) -> Iterator[str]:
@@ -142,6 +139,6 @@ def tabulate(rows: Iterable[Sequence[str]], sides: str, width: int = 0) -> list[
             f"{cell:{'<' if side == 'l' else '>'}{size}}"
             for cell, side, size in zip(row, sides, sizes, strict=True)
         ]
-        line = "  ".join(cells).rstrip()
+        line = make_printable("  ".join(cells).rstrip())
         lines.append(line if not width or len(line) <= width else line[: width - 1] + "…")
     return lines

@@ -1,4 +1,4 @@
-"""Rules that several files show together: constants everywhere, a configuration that few use, dead helpers."""
+"""Rules that several files show together: constants everywhere, settings that few use, dead helpers."""
 
 from __future__ import annotations
 

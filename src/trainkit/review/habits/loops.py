@@ -42,7 +42,7 @@ def find_missing_zero_grad(file: File) -> Iterator[Habit]:
 
 
 def find_zero_grad_too_late(file: File) -> Iterator[Habit]:
-    """Gradients thrown away: backward, then zero_grad, then step of the same optimizer, one after the other."""
+    """Gradients thrown away: backward, then zero_grad, then step of the same optimizer, in a row."""
     for scope in file.scopes:
         rows: dict[tuple[object, ...], list[Call]] = {}
         for call in scope.calls:
@@ -97,7 +97,7 @@ def find_lost_training_mode(file: File) -> Iterator[Habit]:
             inside = [each for each in scope.calls if outer in each.loops]
             back = any(each.last == "train" for each in inside)
             back = back or any(each.has("train") for each in file.callees(scope, inside=outer))
-            if not back and any(each.name == call.receiver and each.line < call.line for each in inside):
+            if not back and any(each.name == call.receiver and each.line <= call.line for each in inside):
                 evidence = (
                     f"line {call.line}: {call.name}() in the loop of line {scope.loops[outer][0]}",
                     f"no {call.receiver}.train() in that loop",
