@@ -12,6 +12,7 @@ COMMANDS = {
     "compare": ("trainkit.cli.verify", "compare two recorded traces"),
     "show": ("trainkit.cli.verify", "put a recorded trace into words"),
     "bisect": ("trainkit.cli.verify", "find the commit since which training computes other bits"),
+    "review": ("trainkit.cli.review", "what in this tree is worth a refactor, and why: a whole report"),
     "selftest": ("trainkit.cli.selftest", "plant faults and refactors; see that each is judged right"),
     "gate": ("trainkit.cli.gate", "judge this refactor: all guards, one table, one exit status"),
     "imports": ("trainkit.cli.guards", "guard what comes along when a module is imported"),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from trainkit.errors import UsageError
 from trainkit.repo.git import find_toplevel
+
+if TYPE_CHECKING:
+    from trainkit.verify.options import RunOptions
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,3 +67,56 @@ def text_options() -> dict[str, int | bool]:
     color = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
     return {"width": width, "color": color}
+
+
+def add_run_options(parser: argparse._ActionsContainer) -> None:
+    """Add the flags that say how a training command is run."""
+    add = parser.add_argument
+    add(
+        "--share",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="a file or folder that git ignores and a run needs",
+    )
+    add("--setup", metavar="CMD", default="", help="run this once in each tree first")
+    add("--env", metavar="K=V", action="append", default=[], help="set a variable on both sides")
+    add("--steps", metavar="N", type=int, default=0, help="end the program after N optimizer steps")
+    add(
+        "--timeout",
+        metavar="S",
+        type=float,
+        default=1800.0,
+        dest="timeout_s",
+        help="of one run, in seconds (1800)",
+    )
+    add("--threads", metavar="N", type=int, default=1, help="threads of torch (1); 0 leaves them")
+    add("--hash-seed", metavar="N", default="0", help="PYTHONHASHSEED (0); random leaves it")
+    add("--no-seeds", action="store_false", dest="seeds", help="plant no seeds in programs without their own")
+    add(
+        "--no-deterministic",
+        action="store_false",
+        dest="deterministic",
+        help="leave the choice of algorithms",
+    )
+    add(
+        "--portable",
+        action="store_true",
+        help="kernels that compute alike on all x86-64 processors (1.7 to 3 times slower)",
+    )
+
+
+def read_run_options(options: argparse.Namespace, command: list[str], *, where: str) -> RunOptions:
+    """Give the checked options of a run of `command`."""
+    from trainkit.settings import parse
+    from trainkit.verify.options import RunOptions
+
+    names = {field.name for field in dataclasses.fields(RunOptions)} - {"command"}
+    table: dict[str, Any] = {key: value for key, value in vars(options).items() if key in names}
+    return parse(RunOptions, table | {"command": command}, where=where)
+
+
+def check_output(path: Path | None) -> None:
+    """Refuse before minutes of work what could not be written after it."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise UsageError("output-not-writable", f"{path}: no file can be written there")

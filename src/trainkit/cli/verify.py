@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from trainkit.cli.arguments import Parser, find_project, progress_printer, text_options
+from trainkit.cli.arguments import (
+    Parser,
+    add_run_options,
+    check_output,
+    find_project,
+    progress_printer,
+    read_run_options,
+    text_options,
+)
 from trainkit.errors import UsageError
 from trainkit.report.verification import render_verification
-from trainkit.settings import parse
 from trainkit.verdict import exit_status_of
 from trainkit.verify.options import RunOptions
 from trainkit.verify.result import Verification
@@ -53,7 +58,7 @@ def _verify(words: list[str]) -> int:
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the verdict there, too")
     options, run_options = _parse_run(parser, words)
-    _check_output(options.json)
+    check_output(options.json)
     result = verify(
         find_project(),
         run_options,
@@ -76,7 +81,7 @@ def _record(words: list[str]) -> int:
         "-o", "--output", metavar="FILE", type=Path, required=True, help="the trace, such as run.trace"
     )
     options, run_options = _parse_run(parser, words)
-    _check_output(options.output)
+    check_output(options.output)
     with tempfile.TemporaryDirectory(prefix="trainkit-record-") as folder:
         done = record(find_project(), run_options, into=Path(folder), progress=progress_printer())
         header = {"command": run_options.shown(), "settings": run_options.describe(), "broke": done.broke}
@@ -97,7 +102,7 @@ def _compare(words: list[str]) -> int:
     parser.add_argument("actual", type=Path, help="the trace under test")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the verdict there, too")
     options = parser.parse_args(words)
-    _check_output(options.json)
+    check_output(options.json)
     return _tell(compare_files(options.expected, options.actual), options.json)
 
 
@@ -141,46 +146,10 @@ def _make_parser(name: str) -> Parser:
     return Parser(name, _ABOUT[name], usage=f"trainkit {name} [options] -- COMMAND ...")
 
 
-def _add_run_options(parser: Parser) -> None:
-    add = parser.add_argument
-    add(
-        "--share",
-        metavar="PATH",
-        action="append",
-        default=[],
-        help="a file or folder that git ignores and a run needs",
-    )
-    add("--setup", metavar="CMD", default="", help="run this once in each tree first")
-    add("--env", metavar="K=V", action="append", default=[], help="set a variable on both sides")
-    add("--steps", metavar="N", type=int, default=0, help="end the program after N optimizer steps")
-    add(
-        "--timeout",
-        metavar="S",
-        type=float,
-        default=1800.0,
-        dest="timeout_s",
-        help="of one run, in seconds (1800)",
-    )
-    add("--threads", metavar="N", type=int, default=1, help="threads of torch (1); 0 leaves them")
-    add("--hash-seed", metavar="N", default="0", help="PYTHONHASHSEED (0); random leaves it")
-    add("--no-seeds", action="store_false", dest="seeds", help="plant no seeds in programs without their own")
-    add(
-        "--no-deterministic",
-        action="store_false",
-        dest="deterministic",
-        help="leave the choice of algorithms",
-    )
-    add(
-        "--portable",
-        action="store_true",
-        help="kernels that compute alike on all x86-64 processors (1.7 to 3 times slower)",
-    )
-    add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-
-
 def _parse_run(parser: Parser, words: list[str]) -> tuple[argparse.Namespace, RunOptions]:
     """Split at `--`: what is before is ours, what follows is the command."""
-    _add_run_options(parser)
+    add_run_options(parser)
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     if "--" not in words:
         if not {"-h", "--help"} & set(words):
             raise UsageError(
@@ -191,16 +160,7 @@ def _parse_run(parser: Parser, words: list[str]) -> tuple[argparse.Namespace, Ru
     options = parser.parse_args(words[:at])
     if options.command:
         raise UsageError("usage", f"unexpected '{options.command[0]}' before --; see {parser.prog} --help")
-    options.command = words[at + 1 :]
-    names = {field.name for field in dataclasses.fields(RunOptions)}
-    table: dict[str, Any] = {key: value for key, value in vars(options).items() if key in names}
-    return options, parse(RunOptions, table, where=parser.prog)
-
-
-def _check_output(path: Path | None) -> None:
-    """Refuse before minutes of work what could not be written after it."""
-    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-        raise UsageError("output-not-writable", f"{path}: no file can be written there")
+    return options, read_run_options(options, words[at + 1 :], where=parser.prog)
 
 
 def _tell(result: Verification, json_file: Path | None) -> int:

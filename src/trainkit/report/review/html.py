@@ -1,0 +1,245 @@
+"""A review as one HTML page that needs nothing else: figures, a treemap, a map of the copies, cards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from itertools import pairwise
+
+from trainkit.report.review.treemap import Box, lay_out
+from trainkit.report.review.words import (
+    tell_change,
+    tell_cycles,
+    tell_edges,
+    tell_head,
+    tell_issues,
+    tell_minutes,
+    tell_places,
+    tell_size,
+    tell_value,
+)
+from trainkit.report.text import make_printable
+from trainkit.review.model import Issue
+from trainkit.review.result import FileRow, Review
+
+_ISSUES, _FILES, _PLACES, _EVIDENCE = 300, 300, 20, 12
+_STEPS = (5, 10, 20, 40)  # worst complexity of a file: bounds of the five shades
+_BARS, _HUES = 24, 8
+_STYLE = """
+:root{color-scheme:light dark;--paper:#fff;--card:#f6f8fa;--ink:#1f2328;--soft:#59636e;--line:#d1d9e0;
+--link:#0969da;
+--high:#cf222e;--medium:#9a6700;--low:#59636e;--s0:#dbe9f6;--s1:#a9cde8;--s2:#f4c27a;--s3:#e2803a;--s4:#b3261e;
+--t:#1f2328;--u:#fff}
+@media(prefers-color-scheme:dark){:root{--paper:#0d1117;--card:#151b23;--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;
+--link:#58a6ff;--high:#ff7b72;--medium:#e3b341;--low:#9198a1;--s0:#1c2d41;--s1:#27507a;--s2:#7a5519;--s3:#a8571b;
+--s4:#c93c37;--t:#e6edf3;--u:#fff}}
+*{box-sizing:border-box}
+body{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:76rem;
+margin:2rem auto;
+padding:0 1rem}
+h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}p{margin:.2rem 0;color:var(--soft)}
+a{color:var(--link)}code{font:13px/1.5 ui-monospace,monospace;overflow-wrap:anywhere}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}
+td,th{text-align:left;padding:.2rem 1rem .2rem 0;border-bottom:1px solid var(--line);vertical-align:top}
+th{font-weight:600;white-space:nowrap}td.n,th.n{text-align:right;white-space:nowrap}
+details.card{background:var(--card);border:1px solid var(--line);border-left:4px solid var(--low);
+border-radius:6px;
+margin:.5rem 0;padding:.45rem .8rem}
+details.high{border-left-color:var(--high)}details.medium{border-left-color:var(--medium)}
+summary{cursor:pointer;overflow-wrap:anywhere}summary b{font-weight:600}
+.head{color:var(--soft);font-size:.85rem}
+.high .head i{color:var(--high)}.medium .head i{color:var(--medium)}.head i{font-style:normal;font-weight:600}
+.card ul{margin:.4rem 0;padding-left:1.2rem}.card p{color:var(--ink)}
+.map{position:relative;height:min(70vh,30rem);border-radius:6px;overflow:hidden}
+.map div{position:absolute;border:1px solid var(--paper);overflow:hidden;padding:1px 4px;
+font-size:11px;line-height:1.3;
+color:var(--t);white-space:nowrap;text-overflow:ellipsis}
+.map .s4,.map .s3{color:var(--u)}
+.s0{background:var(--s0)}.s1{background:var(--s1)}.s2{background:var(--s2)}.s3{background:var(--s3)}.s4{background:var(--s4)}
+height:.9em;margin-right:.35em;vertical-align:-.1em;background:inherit;border-radius:2px}
+.key span{display:inline-block;margin-right:1rem;white-space:nowrap}
+.key b{display:inline-block;width:.9em;height:.9em;border-radius:2px;margin-right:.35em;vertical-align:-.1em}
+.bar{display:grid;grid-template-columns:minmax(7rem,22rem) 1fr 3rem;gap:.6rem;align-items:center;
+font-size:.82rem;margin:2px 0}
+@media(max-width:40rem){.bar{grid-template-columns:1fr 3rem;margin:.5rem 0}
+.bar>span:first-child{grid-column:1/3}}
+.bar>span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;direction:rtl;text-align:left}
+.bar .track{position:relative;height:14px;background:var(--card);
+border:1px solid var(--line);border-radius:3px;
+overflow:hidden}
+.track a{position:absolute;top:0;bottom:0;min-width:2px}
+"""
+
+
+def render(review: Review) -> str:
+    """Give the page."""
+    title = escape(review.project)
+    base = f", compared with {escape(review.base)}" if review.base else ""
+    shown = review.issues[:_ISSUES]
+    rest = len(review.issues) - len(shown)
+    parts = [
+        '<!doctype html><html lang="en"><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width,initial-scale=1">',
+        f"<title>{title} · trainkit review</title><style>{_STYLE}</style><h1>Review of {title}</h1>",
+        f"<p>{escape(review.candidate)}{base} · {tell_size(review)}</p><p>{escape(tell_issues(review))}</p>",
+        "".join(f"<p><b>Training</b> {escape(said)}</p>" for said in review.proof),
+        _section("Could not be judged", _table(("file", "why"), review.unreadable)),
+        _section("Before and after" if review.base else "Figures", _figures(review)),
+        _section("Complexity", _treemap(review.files)),
+        _section("Copies", _bars(review, {issue.key: issue.id for issue in shown})),
+        _section("Plan", _plan(review)),
+        _section("Issues", "".join(map(_card, shown)) + (f"<p>and {rest} more</p>" if rest else "")),
+        _section("Entry points", _entry_points(review)),
+        _section("Dependencies", _dependencies(review)),
+        _section("Files", _files(review)),
+        "</html>\n",
+    ]
+    return make_printable("".join(parts))
+
+
+def _section(title: str, content: str) -> str:
+    return f"<h2>{title}</h2>{content}" if content else ""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str = "") -> str:
+    """Give a table, or nothing where it has no row."""
+    marks = [' class="n"' if side == "r" else "" for side in sides or "l" * len(head)]
+    body = [
+        "<tr>"
+        + "".join(f"<td{mark}>{escape(cell)}</td>" for cell, mark in zip(row, marks, strict=True))
+        + "</tr>"
+        for row in rows
+    ]
+    top = "".join(f"<th{mark}>{escape(cell)}</th>" for cell, mark in zip(head, marks, strict=True))
+    return f'<div class="wide"><table><tr>{top}</tr>{"".join(body)}</table></div>' if body else ""
+
+
+def _figures(review: Review) -> str:
+    if not review.base:
+        return _table(("metric", "value"), ((f.name, tell_value(f.after)) for f in review.figures), "lr")
+    rows = ((f.name, tell_value(f.before), tell_value(f.after), tell_change(f)) for f in review.figures)
+    return _table(("metric", "before", "after", "change"), rows, "lrrr")
+
+
+def _treemap(files: Sequence[FileRow]) -> str:
+    """Draw each file with an area of its lines, in the shade of its most complex function."""
+    ranked = sorted((row for row in files if row.num_lines), key=lambda row: -row.num_lines)[:_FILES]
+    bounds = ["0", *map(str, _STEPS)]
+    names = [f"{low} to {high}" for low, high in pairwise(bounds)] + [f"over {_STEPS[-1]}"]
+    key = "".join(f'<span><b class="s{at}"></b>{name}</span>' for at, name in enumerate(names))
+    boxes = "".join(
+        _draw(row, box) for row, box in zip(ranked, lay_out([r.num_lines for r in ranked]), strict=True)
+    )
+    said = "Area: lines of a file. Shade: cyclomatic complexity of its most complex function."
+    more = f" The {_FILES} longest of {len(files)} files." if len(files) > _FILES else ""
+    return f'<p>{said}{more}</p><p class="key">{key}</p><div class="map">{boxes}</div>'
+
+
+def _draw(row: FileRow, box: Box) -> str:
+    shade = sum(row.worst > step for step in _STEPS)
+    place = f"left:{box.x:.3%};top:{box.y:.3%};width:{box.width:.3%};height:{box.height:.3%}"
+    label = escape(row.path.rpartition("/")[2]) if box.width > 0.03 and box.height > 0.03 else ""
+    told = escape(f"{row.path}: {row.num_lines:,} lines, worst {row.worst}, mean {row.mean:.1f}")
+    return f'<div class="s{shade}" style="{place}" title="{told}">{label}</div>'
+
+
+def _bars(review: Review, ids: dict[str, str]) -> str:
+    """Draw the files that share most with others: a bar of their lines, a piece for each copy."""
+    lengths = {row.path: row.num_lines for row in review.files}
+    pieces: dict[str, list[tuple[int, int, int, str, str]]] = {}
+    known = [issue for issue in review.issues if issue.rule.startswith("clone-")]
+    for at, issue in enumerate(known):
+        for place in issue.places:
+            pieces.setdefault(place.path, []).append(
+                (place.line, place.end, at % _HUES, issue.title, ids.get(issue.key, ""))
+            )
+    counts = {
+        path: len({n for start, end, *_ in found for n in range(start, end + 1)})
+        for path, found in pieces.items()
+    }
+    ranked = sorted(pieces, key=lambda path: (-counts[path], path))
+    rows = "".join(_bar(path, pieces[path], lengths[path], counts[path]) for path in ranked[:_BARS])
+    more = f"<p>and {len(ranked) - _BARS} more files</p>" if len(ranked) > _BARS else ""
+    return (
+        f"<p>Lines that stand in other places, too; each color is a class of copies.</p>{rows}{more}"
+        if rows
+        else ""
+    )
+
+
+def _bar(path: str, pieces: Iterable[tuple[int, int, int, str, str]], length: int, count: int) -> str:
+    drawn = "".join(
+        f'<a href="#{name}" style="left:{(start - 1) / length:.2%};width:{(end - start + 1) / length:.2%};'
+        f'background:hsl({hue * 360 // _HUES} 55% 52%)" '
+        f'title="{escape(f"lines {start} to {end}: {title}")}"></a>'
+        for start, end, hue, title, name in pieces
+    )
+    return (
+        f'<div class="bar"><span title="{escape(path)}"><bdi>{escape(path)}</bdi></span>'
+        f'<div class="track">{drawn}</div><span>{count / length:.0%}</span></div>'
+    )
+
+
+def _plan(review: Review) -> str:
+    rows = (
+        (phase.name, str(len(phase.issues)), tell_minutes(phase.effort_min), f"{phase.num_lines_saved:,}")
+        for phase in review.phases
+    )
+    return _table(("phase", "issues", "effort", "lines fewer"), rows, "lrrr")
+
+
+def _card(issue: Issue) -> str:
+    severity, rest = tell_head(issue).split(",", 1)
+    places = "".join(f"<li><code>{escape(place)}</code>" for place in tell_places(issue.places, _PLACES))
+    evidence = "".join(f"<li><code>{escape(said)}</code>" for said in issue.evidence[:_EVIDENCE])
+    opened = " open" if issue.severity == "high" else ""
+    return (
+        f'<details class="card {issue.severity}" id="{issue.id}"{opened}><summary><b>{issue.id}</b> '
+        f"{escape(issue.title)}"
+        f'<div class="head"><i>{severity}</i>,{escape(rest)}</div></summary><ul>{places}</ul>'
+        f"{f'<p>Evidence</p><ul>{evidence}</ul>' if evidence else ''}"
+        f"<p>Do: {escape(issue.proposal)}</p></details>"
+    )
+
+
+def _entry_points(review: Review) -> str:
+    rows = (
+        (f"{e.path}:{e.line}", ", ".join(e.how), f"{e.num_lines:,}", f"{e.shared:.0%}", str(e.needs))
+        for e in review.entry_points
+    )
+    scripts = ((name, str(many), str(bodies)) for name, many, bodies in review.namesakes)
+    return _table(("file", "how", "lines", "shared with others", "files behind it"), rows, "llrrr") + _table(
+        ("defined in scripts", "scripts", "different texts"), scripts, "lrr"
+    )
+
+
+def _dependencies(review: Review) -> str:
+    found = review.dependencies
+    said = f"<p>Imports among the files: {tell_edges(review)}. Import cycles: {tell_cycles(review)}.</p>"
+    return said + "".join(
+        [
+            _table(
+                ("folder", "imports from", "times"),
+                ((a, b, str(count)) for a, b, count in found.folders),
+                "llr",
+            ),
+            _table(("most imported", "by"), ((path, str(count)) for path, count in found.hubs), "lr"),
+            _table(
+                ("from outside", "files"), ((name, str(count)) for name, count in found.externals[:20]), "lr"
+            ),
+        ]
+    )
+
+
+def _files(review: Review) -> str:
+    ranked = sorted(review.files, key=lambda row: (-row.worst, row.path))
+    table = _table(
+        ("file", "role", "lines", "functions", "worst", "mean", "purpose"), _rows(ranked), "llrrrrl"
+    )
+    return f"<details><summary>All {len(ranked)} files</summary>{table}</details>"
+
+
+def _rows(files: Iterable[FileRow]) -> Iterator[Sequence[str]]:
+    for row in files:
+        numbers = (f"{row.num_lines:,}", str(row.num_functions), str(row.worst), f"{row.mean:.1f}")
+        yield row.path, row.role, *numbers, row.purpose

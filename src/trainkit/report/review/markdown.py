@@ -1,0 +1,154 @@
+"""A review as Markdown: cards, tables and a picture that GitHub draws."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from trainkit.report.review.words import (
+    tell_change,
+    tell_cycles,
+    tell_edges,
+    tell_head,
+    tell_issues,
+    tell_minutes,
+    tell_places,
+    tell_size,
+    tell_value,
+)
+from trainkit.report.text import make_printable
+from trainkit.review.model import Issue
+from trainkit.review.result import Review
+
+_ISSUES, _ROWS, _PLACES, _EVIDENCE, _ARROWS = 100, 100, 12, 12, 16
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
+
+
+def render(review: Review) -> str:
+    """Give the whole report; of long lists the first hundred, and how many there are more."""
+    base = f", compared with {_escape(review.base)}" if review.base else ""
+    lines = [f"# Review of {_escape(review.project)}", "", f"{_escape(review.candidate)}{base}. "
+             f"{tell_size(review)}. {tell_issues(review)}.", ""]  # fmt: skip
+    lines += [f"> Training, {_escape(said)}" for said in review.proof]
+    for title, content in (
+        ("Could not be judged", _table(("file", "why"), review.unreadable)),
+        ("Before and after", _figures(review)),
+        ("Issues", _issues(review)),
+        ("Plan", _plan(review)),
+        ("Files", _files(review)),
+        ("Entry points", _entry_points(review)),
+        ("Dependencies", _dependencies(review)),
+    ):
+        if body := list(content):
+            lines += ["", f"## {title}", "", *body]
+    return make_printable("\n".join(lines)) + "\n"
+
+
+def _escape(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def _code(text: str) -> str:
+    return f"`{text.replace('`', chr(39))}`"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str = "") -> list[str]:
+    """Give a table, or nothing where it has no row."""
+    every = [[_escape(cell) for cell in row] for row in rows]
+    marks = ["---:" if side == "r" else "---" for side in sides or "l" * len(head)]
+    shown = every[:_ROWS]
+    more = [[f"and {len(every) - _ROWS} more", *[""] * (len(head) - 1)]] if len(every) > _ROWS else []
+    return [f"| {' | '.join(row)} |" for row in [list(head), marks, *shown, *more]] if every else []
+
+
+def _figures(review: Review) -> list[str]:
+    if not review.base:
+        return _table(("metric", "value"), ((f.name, tell_value(f.after)) for f in review.figures), "lr")
+    rows = ((f.name, tell_value(f.before), tell_value(f.after), tell_change(f)) for f in review.figures)
+    return _table(("metric", "before", "after", "change"), rows, "lrrr")
+
+
+def _issues(review: Review) -> Iterator[str]:
+    shown = review.issues[:_ISSUES]
+    rows = ((i.id, i.severity, f"P{i.priority}", tell_minutes(i.effort_min), i.title) for i in shown)
+    yield from _table(("issue", "severity", "priority", "effort", "what"), rows)
+    if len(review.issues) > _ISSUES:
+        yield f"\nand {len(review.issues) - _ISSUES} more."
+    for issue in shown:
+        yield from _card(issue)
+
+
+def _card(issue: Issue) -> Iterator[str]:
+    yield from ("", f"### {issue.id}: {_escape(issue.title)}", "", f"{tell_head(issue)} ({issue.rule})", "")
+    yield from (f"- {_code(place)}" for place in tell_places(issue.places, _PLACES))
+    if issue.evidence:
+        yield from ("", "Evidence:", "", *(f"- {_code(said)}" for said in issue.evidence[:_EVIDENCE]))
+    yield from ("", f"**Do:** {_escape(issue.proposal)}")
+
+
+def _plan(review: Review) -> list[str]:
+    rows = (
+        (phase.name, str(len(phase.issues)), tell_minutes(phase.effort_min), f"{phase.num_lines_saved:,}")
+        for phase in review.phases
+    )
+    return _table(("phase", "issues", "effort", "lines fewer"), rows, "lrrr")
+
+
+def _files(review: Review) -> list[str]:
+    ranked = sorted(review.files, key=lambda row: (-row.worst, row.path))
+    rows = (
+        (
+            row.path,
+            row.role,
+            f"{row.num_lines:,}",
+            str(row.num_functions),
+            str(row.worst),
+            f"{row.mean:.1f}",
+            row.purpose,
+        )
+        for row in ranked
+    )
+    return _table(
+        ("file", "role", "lines", "functions", "worst complexity", "mean", "purpose"), rows, "llrrrrl"
+    )
+
+
+def _entry_points(review: Review) -> Iterator[str]:
+    rows = (
+        (
+            f"{entry.path}:{entry.line}",
+            ", ".join(entry.how),
+            f"{entry.num_lines:,}",
+            f"{entry.shared:.0%}",
+            str(entry.needs),
+        )
+        for entry in review.entry_points
+    )
+    yield from _table(("file", "how", "lines", "shared with others", "files behind it"), rows, "llrrr")
+    if review.namesakes:
+        known = ((name, str(many), str(bodies)) for name, many, bodies in review.namesakes)
+        yield from ("", *_table(("defined in scripts", "scripts", "different texts"), known, "lrr"))
+
+
+def _dependencies(review: Review) -> Iterator[str]:
+    found = review.dependencies
+    yield f"Imports among the files: {tell_edges(review)}. Import cycles: {tell_cycles(review)}."
+    if found.folders:
+        names = {
+            name: f"n{at}"
+            for at, name in enumerate(dict.fromkeys(n for a, b, _ in found.folders for n in (a, b)))
+        }
+        yield from ("", "```mermaid", "graph LR")
+        shown = found.folders[:_ARROWS]
+        used = {name for a, b, _ in shown for name in (a, b)}
+        yield from (f'  {key}["{name}"]' for name, key in names.items() if name in used)
+        yield from (f"  {names[a]} -->|{count}| {names[b]}" for a, b, count in shown)
+        yield "```"
+    yield from (
+        "",
+        *_table(("most imported", "by"), ((path, str(count)) for path, count in found.hubs), "lr"),
+    )
+    yield from (
+        "",
+        *_table(("from outside", "files"), ((name, str(count)) for name, count in found.externals), "lr"),
+    )

@@ -1,0 +1,40 @@
+"""Training rules: what goes wrong in training without an error. Heuristics, each with the lines it rests on.
+
+`extract` judges a file by itself; `across.find_across` what only several files together show.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+VERSION = 1
+
+# A file that has none of these words has nothing that a rule looks at.
+_WORDS = re.compile(
+    rb"torch|sklearn|train_test_split|fit_transform|backward|optimizer|batch_size|learning_rate"
+)
+HELPERS = re.compile(
+    rb"\b\w*(?:signal|sigterm|sigint|preempt|launch|spawn|distributed|ddp)\w*\b", re.IGNORECASE
+)
+
+
+def extract(tree: ast.Module, source: bytes) -> dict[str, Any]:
+    """Give what the rules found in one file, and what they need to know of it to judge the others."""
+    names: dict[str, int] = {}
+    for name in HELPERS.findall(source):
+        names[name.decode()] = names.get(name.decode(), 0) + 1
+    facts: dict[str, Any] = {"found": [], "literals": [], "helpers": [], "names": names, "trains": False}
+    if names or _WORDS.search(source):
+        from trainkit.review.habits import data, loops, state
+        from trainkit.review.habits.scopes import read_file
+
+        file = read_file(tree, source)
+        facts["helpers"] = [(scope.name, scope.line, scope.end) for scope in file.scopes if scope.is_helper()]
+        if _WORDS.search(source):
+            rules = [rule for module in (loops, state, data) for rule in module.RULES]
+            facts["found"] = [tuple(vars(habit).values()) for rule in rules for habit in rule(file)]
+            facts["literals"] = file.list_literals()
+            facts["trains"] = any(file.is_step(call) for scope in file.scopes for call in scope.calls)
+    return facts

@@ -1,0 +1,273 @@
+"""The use case: a tree of Python files, perhaps beside an older revision of it → a `Review`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from trainkit.errors import TrainkitError, UsageError
+from trainkit.repo.git import git, resolve_commit
+from trainkit.review.clones import find_clones
+from trainkit.review.complexity import units
+from trainkit.review.coverage import read_coverage
+from trainkit.review.cycles import Cycle, find_cycles
+from trainkit.review.findings import clone_key, list_issues, plan
+from trainkit.review.graph import Graph
+from trainkit.review.habits.across import find_across
+from trainkit.review.inventory import is_script, is_test, list_definitions, reads_arguments
+from trainkit.review.model import CloneClass, Unit
+from trainkit.review.names import find_namesakes
+from trainkit.review.result import Dependencies, EntryPoint, Figure, FileRow, Review
+from trainkit.review.sources import Source, read_sources
+
+EXTRACTORS = ("inventory", "habits", "complexity", "clones")
+_FOLDERS, _MOST = 2, 30  # parts of a path in the picture of dependencies; its edges
+
+
+@dataclass(frozen=True)
+class Side:
+    """One revision: its sources and what was found in them."""
+
+    sources: Sequence[Source]
+
+    @cached_property
+    def readable(self) -> list[Source]:
+        """The files that are Python."""
+        return [source for source in self.sources if not source.error]
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Their imports."""
+        return Graph(self.sources)
+
+    @cached_property
+    def cycles(self) -> list[Cycle]:
+        """The cycles among them."""
+        return find_cycles(self.graph.edges)
+
+    @cached_property
+    def units(self) -> list[Unit]:
+        """Their functions and bodies, measured."""
+        return [unit for source in self.readable for unit in units(source)]
+
+    @cached_property
+    def clones(self) -> list[CloneClass]:
+        """Their copies."""
+        return find_clones(self.readable)
+
+
+def review(
+    root: Path, *, paths: Sequence[str] = (), base: str = "", progress: Callable[[str], None] = lambda _: None
+) -> Review:
+    """Read the Python files below `root`, or below `paths` in it, and say what stands there.
+
+    Raises:
+        UsageError: there is no Python file, none that can be read, or no commit `base`.
+    """
+    commit = resolve_commit(root, base) if base else ""
+    side = Side(read_sources(root, EXTRACTORS, paths=paths, progress=progress))
+    if not side.sources:
+        raise UsageError("nothing-to-review", f"no Python file in {', '.join(paths) or root}")
+    old = (
+        Side(read_sources(root, EXTRACTORS, paths=paths, revision=commit, progress=progress))
+        if base
+        else None
+    )
+    progress("comparing")
+    scripts = console_scripts(root, side.graph)
+    habits = [
+        (source.path, habit) for source in side.readable if not is_test(source.path) for habit in _own(source)
+    ]
+    issues = list_issues(
+        clones=side.clones,
+        namesakes=find_namesakes(side.sources, side.graph),
+        cycles=side.cycles,
+        units=side.units,
+        habits=[*habits, *find_across(side.sources, side.graph)],
+        scripts=frozenset(source.path for source in side.readable if is_script(source)),
+    )
+    saved = {clone_key(each): each.num_lines_saved for each in side.clones}
+    progress("")
+    return Review(
+        project=root.resolve().name,
+        candidate=_describe_tree(root),
+        base=f"{base} ({commit[:10]})" if base else "",
+        files=tuple(_list_files(side)),
+        unreadable=tuple((source.path, source.error) for source in side.sources if source.error),
+        entry_points=tuple(_list_entry_points(side, scripts)),
+        namesakes=tuple(_count_namesakes(side)),
+        dependencies=_draw(side),
+        units=tuple(
+            sorted(side.units, key=lambda unit: (-unit.cognitive, -unit.cyclomatic, unit.place.path))
+        ),
+        clones=tuple(side.clones),
+        issues=tuple(issues),
+        phases=tuple(plan(issues, saved)),
+        figures=tuple(_compare(_measure(side, read_coverage(root)), _measure(old, None) if old else {})),
+    )
+
+
+def _own(source: Source) -> Iterator[Any]:
+    from trainkit.review.habits.scopes import Habit
+
+    for each in source.facts["habits"]["found"]:
+        yield Habit(*each)
+
+
+def _describe_tree(root: Path) -> str:
+    with suppress(TrainkitError):
+        head = git(root, "rev-parse", "--short=10", "HEAD")
+        return f"{head} with changes" if git(root, "status", "--porcelain", "-uno") else head
+    return "no git repository"
+
+
+def _list_files(side: Side) -> Iterator[FileRow]:
+    scores: dict[str, list[int]] = {}
+    for unit in side.units:
+        scores.setdefault(unit.place.path, []).append(unit.cyclomatic)
+    functions = Counter(unit.place.path for unit in side.units if unit.kind in {"function", "method"})
+    for source in side.readable:
+        facts, found = source.facts["inventory"], scores.get(source.path) or [0]
+        yield FileRow(
+            path=source.path,
+            role="test" if is_test(source.path) else "script" if is_script(source) else "library",
+            num_lines=facts["lines"],
+            num_functions=functions[source.path],
+            worst=max(found),
+            mean=sum(found) / len(found),
+            num_importers=len(side.graph.importers.get(source.path, ())),
+            purpose=facts["doc"],
+        )
+
+
+def console_scripts(root: Path, graph: Graph) -> dict[str, list[str]]:
+    """Give the console scripts of pyproject.toml by the file that they start."""
+    found: dict[str, list[str]] = {}
+    with suppress(OSError, ValueError, AttributeError):
+        document = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+        poetry = document.get("tool", {}).get("poetry", {}).get("scripts", {})
+        for name, target in {**document.get("project", {}).get("scripts", {}), **poetry}.items():
+            module = str(target).partition(":")[0]
+            for path in graph.find_module(module):
+                found.setdefault(path, []).append(name)
+    return found
+
+
+def _list_entry_points(side: Side, console: Mapping[str, list[str]]) -> Iterator[EntryPoint]:
+    shared = _count_shared_lines(side.clones)
+    for source in side.readable:
+        own = [f"console script {name}" for name in console.get(source.path, ())]
+        if (not own and not is_script(source)) or is_test(source.path):
+            continue
+        facts = source.facts["inventory"]
+        own += ["__main__"] if is_script(source) else []
+        own += ["parser"] if reads_arguments(source) else []
+        own += ["training"] if source.facts["habits"]["trains"] else []
+        yield EntryPoint(
+            path=source.path,
+            line=facts["guard"] or 1,
+            how=tuple(own),
+            num_lines=facts["lines"],
+            shared=shared.get(source.path, 0) / max(1, facts["lines"]),
+            needs=len(_reach(source.path, side.graph)),
+        )
+
+
+def _count_shared_lines(clones: Sequence[CloneClass]) -> dict[str, int]:
+    """Count the lines of each file that another file has, too, each once."""
+    lines: dict[str, set[int]] = {}
+    for each in clones:
+        if each.grade != "related" and len({place.path for place in each.members}) > 1:
+            for place in each.members:
+                lines.setdefault(place.path, set()).update(range(place.line, place.end + 1))
+    return {path: len(found) for path, found in lines.items()}
+
+
+def _reach(path: str, graph: Graph) -> set[str]:
+    seen: set[str] = set()
+    waiting = [path]
+    while waiting:
+        for edge in graph.by_importer.get(waiting.pop(), ()):
+            if edge.kind != "typing" and edge.imported not in seen:
+                seen.add(edge.imported)
+                waiting.append(edge.imported)
+    return seen - {path}
+
+
+def _count_namesakes(side: Side) -> Iterator[tuple[str, int, int]]:
+    """Give the functions and classes that many scripts define: name, scripts, different texts."""
+    found: dict[str, list[str]] = {}
+    for source in side.readable:
+        if is_script(source) and not is_test(source.path):
+            for row in {row.name: row for row in list_definitions(source)}.values():
+                found.setdefault(row.name, []).append(row.digest)
+    ranked = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+    yield from ((name, len(digests), len(set(digests))) for name, digests in ranked[:12] if len(digests) > 2)
+
+
+def _draw(side: Side) -> Dependencies:
+    graph = side.graph
+    folders = Counter(
+        (_folder(edge.importer), _folder(edge.imported)) for edge in graph.edges if edge.kind != "typing"
+    )
+    hubs = sorted(graph.importers.items(), key=lambda item: (-len(item[1]), item[0]))
+    return Dependencies(
+        num_edges=dict(sorted(Counter(edge.kind for edge in graph.edges).items())),
+        folders=tuple((a, b, n) for (a, b), n in folders.most_common(_MOST) if a != b),
+        hubs=tuple((path, len(users)) for path, users in hubs[:10]),
+        externals=tuple(graph.list_externals()),
+        cycles=tuple(side.cycles),
+    )
+
+
+def _folder(path: str) -> str:
+    parts = [part for part in PurePosixPath(path).parent.parts if part != "src"]
+    return "/".join(parts[:_FOLDERS]) or "."
+
+
+def _measure(side: Side, coverage: float | None) -> dict[str, float | None]:
+    """Give the figures of one revision, in the order of the table."""
+    functions = [unit for unit in side.units if unit.kind in {"function", "method"}]
+    cyclomatic = [unit.cyclomatic for unit in functions] or [0]
+    inventory = [source.facts["inventory"] for source in side.readable]
+    documentable = sum(facts["documentable"] for facts in inventory)
+    kinds = Counter(cycle.kind for cycle in side.cycles)
+    return {
+        "files": len(side.sources),
+        "lines": sum(facts["lines"] for facts in inventory),
+        "functions": len(functions),
+        "longest function, lines": max((unit.num_lines for unit in functions), default=0),
+        "worst complexity of a function": max(cyclomatic),
+        "mean complexity of a function": sum(cyclomatic) / len(cyclomatic),
+        "worst complexity of a module body": max(
+            (u.cyclomatic for u in side.units if u.kind == "module body"), default=0
+        ),
+        "exception handlers": _count_handlers(side, "num_handlers"),
+        "broad ones that go on": _count_handlers(side, "num_broad"),
+        "classes of copies": sum(each.grade != "related" for each in side.clones),
+        "lines that copies repeat": sum(
+            each.num_lines_saved for each in side.clones if each.grade != "related"
+        ),
+        "import cycles at module level": kinds["module"],
+        "import cycles through functions": kinds["late"],
+        "with a docstring, %": 100 * sum(f["documented"] for f in inventory) / documentable
+        if documentable
+        else None,
+        "line coverage, %": coverage,
+    }
+
+
+def _count_handlers(side: Side, name: str) -> int:
+    """Sum over the outermost units: what is nested in a function is counted there."""
+    return sum(getattr(unit, name) for unit in side.units)
+
+
+def _compare(after: Mapping[str, float | None], before: Mapping[str, float | None]) -> Iterator[Figure]:
+    for name, value in after.items():
+        yield Figure(name=name, after=value, before=before.get(name))

@@ -1,0 +1,96 @@
+"""Issues: severity, effort, priority, ids that stay; the plan; coverage."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainkit.review.coverage import read_coverage
+from trainkit.review.findings import RULES, list_issues, number, plan
+from trainkit.review.model import CloneClass, Place, Unit
+
+
+def make_clones(**changes):
+    places = tuple(Place(f"{name}.py", 1, 20, "f") for name in "abc")
+    values = {"kind": "function", "grade": "equal", "members": places, "num_bodies": 1, "num_lines_saved": 40}
+    return CloneClass(**values | {"fingerprint": "x1", "signature": "f(a)"} | changes)
+
+
+def make_issues(clones=(), units=(), **more):
+    return list_issues(clones=clones, namesakes=(), cycles=(), units=units, habits=(), **more)
+
+
+def test_copies_weigh_by_what_is_known_of_them():
+    """Equal is medium; one that differs from many, too; much that differs is low; meant and short ones are left."""
+    (equal,) = make_issues([make_clones()])
+    (odd,) = make_issues([make_clones(grade="near", num_bodies=2, drift=("b.py:3: 1 where a.py:3 has 2",))])
+    (loose,) = make_issues([make_clones(grade="near", num_bodies=3, drift=("x", "y", "z"))])
+    (left,) = make_issues([make_clones(grade="near", drift=("b.py:3: envs is left over",))])
+
+    assert (equal.severity, equal.priority, equal.effort_min) == ("medium", 1, (30, 60))
+    assert "safe to merge" in equal.proposal
+    assert (odd.rule, odd.severity, odd.effort_min) == ("clone-drift", "medium", (50, 100))
+    assert loose.severity == "low"
+    assert (left.rule, left.severity) == ("clone-left-over", "high")
+    assert (
+        make_issues(
+            [make_clones(intended="docs"), make_clones(grade="related"), make_clones(num_lines_saved=3)]
+        )
+        == []
+    )
+
+
+def test_a_function_that_is_too_complex():
+    """Over a limit it is an issue, far over it a medium one; what drives a script may be long."""
+
+    def unit(**changes):
+        values = {"kind": "function", "cyclomatic": 5, "cognitive": 5, "num_lines": 20, "nesting": 2}
+        values |= {"num_parameters": 1, "num_handlers": 0, "num_broad": 0}
+        return Unit(place=Place("a.py", 1, 20, "main"), **values | changes)
+
+    assert make_issues(units=[unit()]) == []
+    assert make_issues(units=[unit(num_lines=400)], scripts=frozenset({"a.py"})) == []
+    assert make_issues(units=[unit(num_lines=400)])[0].severity == "low"
+    assert make_issues(units=[unit(cognitive=60)])[0].severity == "medium"
+
+
+@given(st.sets(st.text(min_size=1), max_size=30), st.data())
+def test_an_id_stays_when_other_issues_come_and_go(names, data):
+    """Numbers are made of the keys; all differ, and what meets no other number keeps its own."""
+    keys = {f"clone-run:{name}" for name in names}
+    ids = number(keys)
+    assert len(set(ids.values())) == len(keys)
+
+    rest = data.draw(st.sets(st.sampled_from(sorted(keys)))) if keys else set()
+    alone = {key: number([key])[key] for key in keys}
+    assert all(number(rest)[key] == ids[key] for key in rest if ids[key] == alone[key] == number(rest)[key])
+    if len(set(alone.values())) == len(keys):
+        assert all(number(rest)[key] == ids[key] for key in rest)
+
+
+def test_the_plan_adds_up():
+    """Each issue is in one phase, with its effort and the lines that it saves."""
+    issues = make_issues(
+        [make_clones(), make_clones(fingerprint="x2", num_bodies=3, grade="near", drift=("a", "b", "c"))]
+    )
+    phases = plan(issues, {issue.key: 40 for issue in issues})
+
+    assert sorted(id_ for phase in phases for id_ in phase.issues) == sorted(issue.id for issue in issues)
+    assert sum(phase.num_lines_saved for phase in phases) == 80
+
+
+def test_every_rule_has_a_line():
+    """SARIF shows it."""
+    assert all(RULES.values())
+    assert all("{" not in text for text in RULES.values())
+
+
+def test_coverage_is_read_where_it_is(tmp_path):
+    """JSON, XML, a broken file, none."""
+    assert read_coverage(tmp_path) is None
+    (tmp_path / "coverage.xml").write_text(
+        '<?xml version="1.0" ?>\n<coverage version="7" line-rate="0.5" branch-rate="0">'
+    )
+    assert read_coverage(tmp_path) == 50.0
+    (tmp_path / "coverage.json").write_text('{"totals": {"percent_covered": 81.5}}')
+    assert read_coverage(tmp_path) == 81.5
+    (tmp_path / "coverage.json").write_text("{")
+    assert read_coverage(tmp_path) is None
