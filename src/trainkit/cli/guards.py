@@ -1,4 +1,4 @@
-"""`trainkit imports`, `golden`, `complexity`, `bench`, `gpu`: one guard alone."""
+"""`trainkit imports`, `golden`, `complexity`, `gpu`: one guard alone."""
 
 from __future__ import annotations
 
@@ -68,8 +68,6 @@ def _parser(name: str) -> Parser:
         parser.add_argument(
             "--max-module-body", type=int, metavar="N", help="budget of a module body (default 10)"
         )
-    elif name == "bench":
-        parser.add_argument("--margin", type=float, metavar="X", help="slow-down to let pass (default 0.2)")
     return parser
 
 
@@ -78,7 +76,7 @@ def _override(name: str, options: argparse.Namespace, table: Mapping[str, Any]) 
         return _override_targets(options, table.get("targets", {}))
     if name == "golden":
         return _override_runs(options.runs, table.get("runs", {}))
-    keys = ("max_function", "max_module_body", "margin")
+    keys = ("max_function", "max_module_body")
     return {key: getattr(options, key) for key in keys if getattr(options, key, None) is not None}
 
 

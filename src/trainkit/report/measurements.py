@@ -1,0 +1,38 @@
+"""The figures of a verdict for a terminal, one line each."""
+
+from __future__ import annotations
+
+from trainkit.report.text import make_printable
+from trainkit.verdict import Measurement, Verdict
+
+
+def render_measurements(verdict: Verdict) -> str:
+    """Give a line for each measurement: baseline, candidate, and how it was taken."""
+    lines = []
+    for each in verdict.measurements:
+        shown = show_value(each.value, each.unit)
+        if each.baseline is not None:
+            shown = f"{show_value(each.baseline, each.unit)} -> {shown}"
+        lines += (
+            [f"\n{each.name}  {shown}", f"    {each.how}"]
+            if each.unit
+            else [f"\n{each.name}", f"    {each.how}"]
+        )
+    return "\n".join(make_printable(line) for line in lines)
+
+
+_SCALES = {
+    "s": (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)),
+    "bytes": (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("bytes", 1.0)),
+}
+
+
+def show_value(value: float, unit: str) -> str:
+    """Give a value with the unit that makes it readable."""
+    for name, size in _SCALES.get(unit, ()):
+        if abs(value) >= size:
+            return f"{value / size:.4g} {name}"
+    return f"{value:.4g} {unit}"
+
+
+__all__ = ["Measurement", "render_measurements", "show_value"]
