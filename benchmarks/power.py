@@ -1,18 +1,18 @@
 """False alarms and detection of three rules on injected slow-downs: ours, pytest-benchmark's and asv's.
 
-    python benchmarks/power.py run --workload p --effects 0 --trials 20 --output power.jsonl
+    python benchmarks/power.py run --workload p --effects 0 --copies 4 --trials 20 --output power.jsonl
     python benchmarks/power.py run --workload t --effects 2,3,5,10 --trials 5 --rule pytest --busy
     python benchmarks/power.py table power.jsonl
 
-A trial makes two folders with a benchmark for each effect. The candidate does that much more real work: longer
-loops in `p` (pure Python, 0.5 ms), more small matrix products in `t` (a training step of torch, 3 to 4 ms).
-Half of the trials are neutral edits besides: up to 40 unused functions before the measured one, and folders of
-other names; the environment is up to 6000 bytes longer.
+A trial makes two folders with a benchmark (or several copies) for each effect. The candidate does that much
+more real work: longer loops in `p` (pure Python, 0.5 ms), more small matrix products in `t` (a training step of
+torch, 3 to 4 ms). Half of the trials are neutral edits besides: up to 40 unused functions before the measured
+one, and folders of other names; the environment is up to 6000 bytes longer.
 
-`ours` runs the guard itself: real workers, the control, fresh pairs, 1 % margin, the effects of one run judged as
-one suite. `pytest` runs pytest-benchmark in two processes, one after the other, and compares as
+`ours` runs the guard itself: real workers, the control, fresh pairs, 1 % margin, the benchmarks of one run judged
+as one suite. `pytest` runs pytest-benchmark in two processes, one after the other, and compares as
 `--benchmark-compare-fail=FIELD:5%` does. `asv` is its rule rebuilt, without its environments: two processes a
-side, five samples of 10 ms each, Mann-Whitney p < 0.002 and a factor of 1.1 between the medians. `--busy` keeps
+side, five samples of 10 ms each, Mann-Whitney p < 0.002 and a factor of 1.1 between medians. `--busy` keeps
 one core busy. Each trial is a line of the output, so parts of any size add up; the table counts them.
 """
 
@@ -75,8 +75,9 @@ import pytest
 import work
 
 
+@pytest.mark.parametrize("copy", range({copies}))
 @pytest.mark.parametrize("effect", {effects})
-def test_work(benchmark, effect):
+def test_work(benchmark, effect, copy):
     benchmark(work.run, work.EXTRA[effect])
 """
 ASV = """
@@ -102,7 +103,7 @@ print(json.dumps(found))
 
 
 def make_sides(
-    folder: Path, workload: str, effects: Sequence[int], rng: random.Random
+    folder: Path, workload: str, effects: Sequence[int], copies: int, rng: random.Random
 ) -> tuple[list[Path], str]:
     """Write both sides; gives their folders (baseline, candidate, baseline) and what kind of edit it is."""
     edit = rng.choice(["plain", "neutral"])
@@ -115,7 +116,7 @@ def make_sides(
         unused = rng.randrange(1, 41) if edit == "neutral" and number == 1 else 0
         before = "".join(f"def unused_{n}(a):\n    return [a, {n}, 'text {n}']\n\n\n" for n in range(unused))
         (side / "work.py").write_text(f"EXTRA = {extra}\n\n\n{before}{WORK[workload]}")
-        (side / "benchmarks/test_work.py").write_text(SUITE.format(effects=list(effects)))
+        (side / "benchmarks/test_work.py").write_text(SUITE.format(effects=list(effects), copies=copies))
         (side / "pyproject.toml").write_text(
             "[tool.pytest.ini_options]\naddopts = ['-p', 'no:hypothesispytest']\n"
         )
@@ -123,7 +124,7 @@ def make_sides(
     return sides, edit
 
 
-def judge_ours(sides: Sequence[Path], effects: Sequence[int]) -> dict[int, dict[str, Any]]:
+def judge_ours(sides: Sequence[Path], _: Sequence[int]) -> list[dict[str, Any]]:
     """Run the guard's own session on the sides."""
     names = ("baseline", "candidate", "baseline")
     trees = [
@@ -132,21 +133,23 @@ def judge_ours(sides: Sequence[Path], effects: Sequence[int]) -> dict[int, dict[
     ]
     session = Session(trees, Suite(folder="benchmarks"), lambda _: None)
     results = {result.name: result for result in run(session, BenchSettings())}
-    rows = {}
-    for effect in effects:
-        result = results[f"benchmarks/test_work.py::test_work[{effect}]"]
+    rows = []
+    for name, result in results.items():
         assert result.judged is not None, result.words
-        rows[effect] = {
-            "said": str(result.outcome),
-            "estimate": result.judged.interval.estimate,
-            "pairs": [str(sample.interval(result.alpha)) for sample in result.samples],
-            "smallest": result.judged.smallest_effect,
-            "control": statistics.median(result.samples[0].log_ratios(2)),
-        }
+        rows.append(
+            {
+                "effect": int(name.partition("[")[2].partition("-")[0]),
+                "said": str(result.outcome),
+                "estimate": result.judged.interval.estimate,
+                "pairs": [str(sample.interval(result.alpha)) for sample in result.samples],
+                "smallest": result.judged.smallest_effect,
+                "control": statistics.median(result.samples[0].log_ratios(2)),
+            }
+        )
     return rows
 
 
-def judge_pytest(sides: Sequence[Path], effects: Sequence[int]) -> dict[int, dict[str, Any]]:
+def judge_pytest(sides: Sequence[Path], effects: Sequence[int]) -> list[dict[str, Any]]:
     """Run pytest-benchmark on one side after the other and compare as its option does."""
     stats = []
     for side in sides[:2]:
@@ -154,30 +157,29 @@ def judge_pytest(sides: Sequence[Path], effects: Sequence[int]) -> dict[int, dic
         _run_python(command, side)
         rows = json.loads((side / "out.json").read_text())["benchmarks"]
         stats.append({row["params"]["effect"]: row["stats"] for row in rows})
-    found = {}
+    found = []
     for effect in effects:
         changes = {
             key: stats[1][effect][key] / stats[0][effect][key] - 1 for key in ("median", "min", "mean")
         }
-        found[effect] = {
-            "said": [key for key, change in changes.items() if change > 0.05],
-            "changes": changes,
-        }
+        said = [key for key, change in changes.items() if change > 0.05]
+        found.append({"effect": effect, "said": said, "changes": changes})
     return found
 
 
-def judge_asv(sides: Sequence[Path], effects: Sequence[int]) -> dict[int, dict[str, Any]]:
+def judge_asv(sides: Sequence[Path], effects: Sequence[int]) -> list[dict[str, Any]]:
     """Take asv's samples on one side after the other and decide as asv does."""
     samples: list[dict[str, list[float]]] = []
     for side in sides[:2]:
         rounds = [json.loads(_run_python(["-c", ASV], side)) for _ in range(2)]
         samples.append({key: rounds[0][key] + rounds[1][key] for key in rounds[0]})
-    found = {}
+    found = []
     for effect in effects:
         old, new = (side[str(effect)] for side in samples)
         change = statistics.median(new) / statistics.median(old) - 1
         differs = rank_probability(old, new) < 0.002
-        found[effect] = {"said": "slower" if differs and change > 0.1 else "no change", "estimate": change}
+        said = "slower" if differs and change > 0.1 else "no change"
+        found.append({"effect": effect, "said": said, "estimate": change})
     return found
 
 
@@ -255,19 +257,18 @@ def run_trials(options: argparse.Namespace) -> None:
             os.environ["POWER_PAD"] = "x" * rng.randrange(6000)
             start = time.monotonic()
             with tempfile.TemporaryDirectory(prefix="power-") as name:
-                sides, edit = make_sides(Path(name), options.workload, effects, rng)
+                sides, edit = make_sides(Path(name), options.workload, effects, options.copies, rng)
                 rows = RULES[options.rule](sides, effects)
             common = {
                 "workload": options.workload,
                 "rule": options.rule,
                 "busy": options.busy,
                 "edit": edit,
-                "suite": len(effects),
+                "suite": len(rows),
                 "seconds": round(time.monotonic() - start, 2),
                 "load": round(os.getloadavg()[0], 2),
             }
-            for effect, row in rows.items():
-                output.write(json.dumps({**common, "effect": effect, **row}) + "\n")
+            output.writelines(json.dumps({**common, **row}) + "\n" for row in rows)
             output.flush()
 
 
@@ -324,6 +325,7 @@ def main() -> None:
     trials.add_argument("--workload", choices=WORK, required=True)
     trials.add_argument("--rule", choices=RULES, default="ours")
     trials.add_argument("--effects", default="0")
+    trials.add_argument("--copies", type=int, default=1)
     trials.add_argument("--trials", type=int, default=10)
     trials.add_argument("--busy", action="store_true")
     trials.add_argument("--output", type=Path, default=Path("power.jsonl"))

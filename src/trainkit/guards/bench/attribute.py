@@ -1,4 +1,4 @@
-"""Which function grew: exact counts of bytecode instructions first, own time where counts are equal."""
+"""Which function grew: exact counts first; own time under a profiler where the counts are equal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def attribute(samples: Sequence[Sample]) -> tuple[str, ...]:
         old, new = counted[0][:2]
         lines += _name_growth(old["functions"], new["functions"], "bytecode instructions")
         lines += _name_growth(old["builtins"], new["builtins"], "calls of C functions")
-    if timed:
+    if timed and not lines:
         old, new = ({name: t * 1e6 for name, t in _least(timed, side).items()} for side in (0, 1))
         lines += _name_growth(old, new, "us of its own under a profiler", least=0.02)
     return tuple(lines)

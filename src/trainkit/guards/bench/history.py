@@ -92,7 +92,7 @@ def add_to_history(folder: Path, root: Path, verdict: Verdict) -> Path:
 
 
 def read_history(folder: Path) -> list[Document]:
-    """Give the runs in their order; also those that pytest-benchmark has written. What is no run is passed over."""
+    """Give the runs in their order; also those of pytest-benchmark. What is no run is passed over."""
     runs = []
     for path in sorted(folder.glob("*.json")):
         try:
@@ -105,7 +105,7 @@ def read_history(folder: Path) -> list[Document]:
 
 
 def _write_asv(folder: Path, document: Document) -> None:
-    """Write asv's results (version 2) and its two indices, so that `asv publish` and `asv compare` read them."""
+    """Write asv's results (version 2) and its two indices, for `asv publish` and `asv compare`."""
     machine = re.sub(r"\W+", "-", platform.node()) or "machine"
     home = folder / machine
     home.mkdir(parents=True, exist_ok=True)
@@ -148,7 +148,8 @@ def _name_for_asv(fullname: str) -> str:
 
 
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1c2530; --soft: #68737f; --line: #d8dde3; --paper: #fbfcfd; --mark: #1f6feb }
+:root { color-scheme: light dark; --ink: #1c2530; --soft: #68737f; --line: #d8dde3;
+  --paper: #fbfcfd; --mark: #1f6feb }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e9ef; --soft: #93a0ad; --line: #333c46; --paper: #12171d; --mark: #6cb0ff }
 }
@@ -169,7 +170,8 @@ def draw_page(runs: Sequence[Document]) -> str:
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><title>Benchmarks</title>'
         f"<style>{_STYLE}</style><h1>Benchmarks</h1><p>{len(runs)} runs. Times of different days are not "
-        f"comparable to the per cent: what decides is the paired comparison of each run.</p>\n{charts}\n</html>\n"
+        "comparable to the per cent: what decides is the paired comparison of each run.</p>\n"
+        f"{charts}\n</html>\n"
     )
 
 
@@ -194,7 +196,8 @@ def _draw_chart(name: str, runs: Sequence[Document]) -> Iterator[str]:
 
     placed = [(*place(number, value), value, commit, when) for number, value, commit, when in points]
     yield f"<h2>{html.escape(name)}</h2>"
-    yield f"<p>last {points[-1][1] * 1e3:.4g} ms, least {min(value for _, value, _, _ in points) * 1e3:.4g} ms</p>"
+    least = min(value for _, value, _, _ in points)
+    yield f"<p>last {points[-1][1] * 1e3:.4g} ms, least {least * 1e3:.4g} ms</p>"
     yield f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(name)}">'
     yield f'<line x1="40" x2="{width}" y1="{height - 15}" y2="{height - 15}"/>'
     yield f'<text x="0" y="{height - 12}">0</text><text x="0" y="20">{top * 1e3:.3g} ms</text>'

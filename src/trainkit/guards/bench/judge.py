@@ -77,6 +77,8 @@ def judge(name: str, samples: Sequence[Sample], threshold: Threshold, alpha: flo
     if any(sample.params_differ for sample in samples):
         words = "its parameters are not the same on both sides"
         return Result(name=name, outcome=Outcome.BROKEN, samples=samples, words=words)
+    if len(samples[0].calibration) == 1:  # without a baseline
+        return Result(name=name, outcome=Outcome.PASSED, samples=samples)
     if fixed:
         judged = judge_pairs([sample.interval(alpha) for sample in samples], threshold.margin)
     else:

@@ -61,7 +61,7 @@ def _read_status(key: str) -> int:
 
 
 def observe_training(call: Call) -> Answer:
-    """Give the optimizer steps of one call, its seconds, those spent waiting for data, and the first step's."""
+    """Give the optimizer steps of one call, its seconds, those waiting for data, and the first step's."""
     if "torch.optim" not in sys.modules:
         return {"steps": 0}
     watch = _Watch()

@@ -3,8 +3,8 @@
     python worker.py FOLDER [pytest's options]
 
 A file of its own, run by its path and free of trainkit, because the tree may hold another trainkit. It speaks
-JSON lines through the socket TRAINKIT_BENCH_FD, so what benchmarks print does not matter. pytest-benchmark's own
-fixture is used, with `_raw` and `_raw_pedantic` replaced: suites run unmodified.
+JSON lines through the socket TRAINKIT_BENCH_FD, so what benchmarks print does not matter. pytest-benchmark's
+own fixture is used, with `_raw` and `_raw_pedantic` replaced: suites run unmodified.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ class Plugin:
             }
         )
         plan = [items[name] for name in self.channel.hear()["items"]]
-        for item, following in zip(plan, [*plan[1:], None], strict=True):
+        for item, following in zip(plan, [*plan[1:], None], strict=False):
             self.item, self.outcome = item.nodeid, ("passed", "")
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             self.channel.leave_if_forked()
