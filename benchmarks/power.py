@@ -5,12 +5,14 @@
     python benchmarks/power.py table power.jsonl
 
 A trial makes two folders with a benchmark (or several copies) for each effect. The candidate does that much
-more real work: longer loops in `p` (pure Python, 0.5 ms), more small matrix products in `t` (a training step of
-torch, 3 to 4 ms). Half of the trials are neutral edits besides: up to 40 unused functions before the measured
-one, and folders of other names; the environment is up to 6000 bytes longer.
+more real work: longer loops in `p` (pure Python, 0.5 ms), more small matrix products in `t` (a training step
+of torch, 3 to 4 ms). Half of the trials are neutral edits besides: up to 40 unused functions before the
+measured one, and a project's folder of another name (the sides' own are equally long, as the guard's copies
+are: on this machine a torch step whose stack lies elsewhere takes up to 14 % more or less). The environment
+is up to 6000 bytes longer.
 
-`ours` runs the guard itself: real workers, the control, fresh pairs, 1 % margin, the benchmarks of one run judged
-as one suite. `pytest` runs pytest-benchmark in two processes, one after the other, and compares as
+`ours` runs the guard itself: real workers, the control, fresh pairs, 1 % margin, the benchmarks of one run
+judged as one suite. `pytest` runs pytest-benchmark in two processes, one after the other, and compares as
 `--benchmark-compare-fail=FIELD:5%` does. `asv` is its rule rebuilt, without its environments: two processes a
 side, five samples of 10 ms each, Mann-Whitney p < 0.002 and a factor of 1.1 between medians. `--busy` keeps
 one core busy. Each trial is a line of the output, so parts of any size add up; the table counts them.
@@ -107,10 +109,10 @@ def make_sides(
 ) -> tuple[list[Path], str]:
     """Write both sides; gives their folders (baseline, candidate, baseline) and what kind of edit it is."""
     edit = rng.choice(["plain", "neutral"])
+    longer = "x" * rng.randrange(20) if edit == "neutral" else ""
     sides = []
     for number in range(3):
-        name = f"side-{number}" if edit == "plain" else f"side-{number}{'x' * rng.randrange(20)}"
-        side = folder / name / "tree"
+        side = folder / f"project{longer}" / f"bench-{number}" / "tree"
         (side / "benchmarks").mkdir(parents=True)
         extra = {effect: effect if number == 1 else 0 for effect in effects}
         unused = rng.randrange(1, 41) if edit == "neutral" and number == 1 else 0

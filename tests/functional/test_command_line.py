@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trainkit import __version__
-from trainkit.cli import COMMANDS, main
+from trainkit.cli import COMMANDS, bench, main
 from trainkit.cli.guards import _parser
 
 FILES = {"pyproject.toml": "[tool.trainkit]\n", "a.py": "A = 1\n"}
@@ -33,16 +33,18 @@ def test_the_commands_are_these():
 
 def test_the_options_are_these():
     """So are options."""
+    parsers = {name: _parser(name) for name in ("imports", "golden", "complexity", "gpu")}
+    parsers["bench"] = bench._make_parser()
     options = {
-        name: {flag for action in _parser(name)._actions for flag in action.option_strings} - {"-h", "--help"}
-        for name in ("imports", "golden", "complexity", "bench", "gpu")
+        name: {flag for action in parser._actions for flag in action.option_strings} - {"-h", "--help"}
+        for name, parser in parsers.items()
     }
 
     assert options == {
         "imports": {"--base", "--forbid", "--max-seconds", "--max-modules", "--waterfall"},
         "golden": {"--base", "--update"},
         "complexity": {"--base", "--max-function", "--max-module-body"},
-        "bench": {"--base", "--margin"},
+        "bench": {"--base", "-k", "--margin", "--json", "--history"},
         "gpu": {"--base"},
     }
 
@@ -196,6 +198,15 @@ BAD_INPUTS = [
         r"usage: argument --max-modules: invalid int value: 'many'",
     ),
     (["imports", "--waterfall", "x.har"], None, 2, r"usage: --waterfall needs exactly one MODULE"),
+    (["bench", "--margin", "0"], None, 2, r"settings-range: .*margin = 0.0: must be at least 0.001"),
+    (["bench", "/tmp"], None, 2, r"settings-range: .*folder = '/tmp': must be a path inside the project"),
+    (["bench", "--json", "no/x.json"], None, 2, r"output-not-writable: --json no/x.json: no file can"),
+    (
+        ["bench"],
+        "[tool.trainkit.bench.thresholds.a]\nmargn = 1\n",
+        2,
+        r"settings-unknown-key: \[tool.trainkit.bench.thresholds.a\] margn: no such key; did you mean 'margin'\?",
+    ),
     (
         ["imports", "--waterfall", "x.har", "no_such"],
         None,

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from trainkit.report.text import make_printable
-from trainkit.verdict import Measurement, Verdict
+from trainkit.verdict import Verdict
 
 
 def render_measurements(verdict: Verdict) -> str:
-    """Give a line for each measurement: baseline, candidate, and how it was taken."""
-    lines = []
+    """Give a line for each measurement; what belongs to one named before it is indented below that."""
+    lines: list[str] = []
+    above = "\0"
     for each in verdict.measurements:
-        shown = show_value(each.value, each.unit)
+        shown = show_value(each.value, each.unit) if each.unit else ""
         if each.baseline is not None:
             shown = f"{show_value(each.baseline, each.unit)} -> {shown}"
-        lines += (
-            [f"\n{each.name}  {shown}", f"    {each.how}"]
-            if each.unit
-            else [f"\n{each.name}", f"    {each.how}"]
-        )
+        if each.name.startswith(f"{above} "):
+            lines.append(f"    {each.name.removeprefix(above).strip()}: {shown} ({each.how})")
+            continue
+        above = each.name
+        lines += ["", f"{each.name}  {shown}".rstrip(), f"    {each.how}"]
     return "\n".join(make_printable(line) for line in lines)
 
 
@@ -33,6 +34,3 @@ def show_value(value: float, unit: str) -> str:
         if abs(value) >= size:
             return f"{value / size:.4g} {name}"
     return f"{value:.4g} {unit}"
-
-
-__all__ = ["Measurement", "render_measurements", "show_value"]

@@ -1,6 +1,7 @@
 """The bench guard on real projects with real workers: planted slow-downs, clean cases, benchmarks that misbehave."""
 
 import os
+import sys
 
 import pytest
 
@@ -282,8 +283,9 @@ def test_names_at_both_revisions_say_what_is_new_removed_or_renamed(make_project
 def test_a_random_layout_takes_more_pairs_and_is_said(make_project, monkeypatch):
     """Where a container forbids it each pair is one value of its own layout."""
     monkeypatch.setattr(pairs, "make_fixer", lambda: None)
-    monkeypatch.setattr("trainkit.guards.bench.check.share_alpha", lambda _: 0.3)
-    monkeypatch.setattr("trainkit.guards.bench.check._LEAST_PAIRS_AT_RANDOM", 2)
+    check = sys.modules["trainkit.guards.bench.check"]  # the package has a function of that name
+    monkeypatch.setattr(check, "share_alpha", lambda _: 0.3)
+    monkeypatch.setattr(check, "_LEAST_PAIRS_AT_RANDOM", 2)
     project = make_project(FILES)
     project.edit("work.py", "300", "900")
     verdict = run(project)

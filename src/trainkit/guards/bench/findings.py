@@ -39,7 +39,7 @@ def find(result: Result, threshold: Threshold, lines: Mapping[str, int]) -> Iter
             rule="bench-inconclusive", message=message, severity=Severity.WARNING, hint=hint, **place
         )
     if result.words and result.outcome is not Outcome.BROKEN:
-        rule = f"bench-{result.outcome}" if result.outcome in _TOLD else "bench-noted"
+        rule = _RULES.get(result.outcome, "bench-noted")
         yield Finding(
             rule=rule,
             message=f"{short}: {' '.join(result.words.split())}",
@@ -48,7 +48,7 @@ def find(result: Result, threshold: Threshold, lines: Mapping[str, int]) -> Iter
         )
 
 
-_TOLD = {Outcome.NEW, Outcome.REMOVED}
+_RULES = {Outcome.NEW: "bench-new", Outcome.REMOVED: "bench-removed"}
 
 
 def _find_slower(result: Result, threshold: Threshold, short: str, place: Mapping[str, Any]) -> Finding:

@@ -26,6 +26,7 @@ _UNIT_NS = 0.2e6  # calls shorter than this are timed in groups
 _ROUNDS_AT_A_TIME = 6  # all orders of three workers
 _MOST_ROUNDS = 120
 _SECONDS = 6.0  # for one benchmark in one pair, once there are enough rounds for a bound
+_START_S = 120.0  # what imports and collection may take longer than an answer
 Message = dict[str, Any]
 
 
@@ -52,17 +53,18 @@ class Worker:
         except OSError:
             raise self._lose() from None
 
-    def hear(self) -> Message:
-        """Wait for an answer.
+    def hear(self, more_s: float = 0.0) -> Message:
+        """Wait for an answer, `more_s` seconds longer than usual.
 
         Raises:
             LostWorkerError: it died, or was silent for `timeout_s` seconds.
         """
-        deadline = time.monotonic() + self.timeout_s
+        timeout_s = self.timeout_s + more_s
+        deadline = time.monotonic() + timeout_s
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._connection], [], [], left)[0]:
-                reason = f"no answer for {self.timeout_s:g} s: it hangs, or timeout_s is too short"
+                reason = f"no answer for {timeout_s:g} s: it hangs, or timeout_s is too short"
                 raise LostWorkerError(self.tree.side, reason, ())
             try:
                 data = self._connection.recv(1 << 16)
@@ -86,13 +88,13 @@ class Worker:
         self.say(do, **more)
         return self.hear()
 
-    def expect(self, kind: str) -> Message:
+    def expect(self, kind: str, more_s: float = 0.0) -> Message:
         """Wait for a message of that kind.
 
         Raises:
             CannotJudgeError: pytest says that it cannot run at all.
         """
-        answer = self.hear()
+        answer = self.hear(more_s)
         if answer["is"] != kind:
             done = self.running.finish(timeout_s=5)
             said = answer.get("message") or explain_pytest(done.stdout, done.stderr)
@@ -310,7 +312,7 @@ def _is_narrow(sample: Sample, alpha: float, margin: float) -> bool:
 
 def collect(worker: Worker) -> Message:
     """Wait until a worker has collected; its benchmarks, what could not be collected, and its layout."""
-    return worker.expect("collected")
+    return worker.expect("collected", _START_S)
 
 
 def refuse_broken(error: LostWorkerError) -> CannotJudgeError:
