@@ -32,7 +32,7 @@ def find(result: Result, threshold: Threshold, lines: Mapping[str, int]) -> Iter
     if result.outcome is Outcome.BROKEN:
         evidence = tuple(result.words.splitlines())
         yield Finding(rule="bench-failed", message=f"{short} does not run", evidence=evidence, **place)
-    if result.outcome is Outcome.INCONCLUSIVE:
+    if result.outcome is Outcome.INCONCLUSIVE and result.judged is not None:
         message = f"{short}: inconclusive, {result.judged.interval}: " + _say_smallest(result)
         hint = "a quieter machine, or a larger margin for it in [tool.trainkit.bench.thresholds]"
         yield Finding(
