@@ -1,4 +1,4 @@
-"""What a user waits for: an import, a check, a training step, an epoch. Run with `pytest --benchmark`."""
+"""What a user waits for: an import, a check, a step, an epoch, data, a checkpoint. Run with `pytest --benchmark`."""
 
 import subprocess
 import sys
@@ -49,6 +49,48 @@ def test_training_step(benchmark, training):
 def test_training_epoch(benchmark, training):
     """Twenty batches out of the loader, accumulated in pairs."""
     _train(benchmark, training, num_batches=20, rounds=3, accumulate_grad_batches=2)
+
+
+@pytest.mark.parametrize("training", ["transformer"], indirect=True)
+def test_loader(benchmark, training):
+    """A hundred batches of windows, without a model."""
+    corpus = training[2]
+    benchmark(lambda: sum(1 for _ in islice(corpus.train, 100)))
+
+
+@pytest.mark.parametrize("training", ["transformer"], indirect=True)
+def test_checkpoint(benchmark, training, tmp_path):
+    """What a run's state is written with: whole or not at all."""
+    from trainkit.core.checkpoint import Progress, build_state, save_checkpoint
+    from trainkit.core.config import TrainConfig
+
+    model, optimizer, _ = training
+    state = build_state(config=TrainConfig(), model=model, optimizer=optimizer, progress=Progress())
+    benchmark(save_checkpoint, tmp_path / "a.ckpt", state)
+
+
+@pytest.mark.parametrize("training", ["transformer"], indirect=True)
+def test_resume(benchmark, training, tmp_path):
+    """Reading a checkpoint back into a model and its optimizer."""
+    from trainkit.core.checkpoint import (
+        Progress,
+        build_state,
+        load_checkpoint,
+        restore_checkpoint,
+        save_checkpoint,
+    )
+    from trainkit.core.config import TrainConfig
+
+    model, optimizer, _ = training
+    state = build_state(config=TrainConfig(), model=model, optimizer=optimizer, progress=Progress())
+    save_checkpoint(tmp_path / "a.ckpt", state)
+
+    def resume() -> None:
+        restore_checkpoint(
+            load_checkpoint(tmp_path / "a.ckpt", TrainConfig()), model=model, optimizer=optimizer
+        )
+
+    benchmark(resume)
 
 
 def _train(benchmark, training, *, num_batches: int, rounds: int, **options) -> None:

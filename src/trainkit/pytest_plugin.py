@@ -1,10 +1,12 @@
-"""For pytest: `--benchmark`, `--golden-update`, the marker `gpu`, and two fixtures.
+"""For pytest: `--benchmark` (and `--base`), `--golden-update`, the marker `gpu`, and two fixtures.
 
 Loads nothing but pytest; what a fixture needs is imported when it is used.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ _FOLDER = "benchmarks"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add our two options; pytest takes no abbreviations: `--benchmark` is free beside pytest-benchmark."""
+    """Add our options; pytest takes no abbreviations: `--benchmark` is free beside pytest-benchmark."""
     group = parser.getgroup("trainkit")
     group.addoption(
         "--benchmark",
@@ -27,11 +29,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"run the benchmarks in {_FOLDER}/ and nothing else",
     )
     group.addoption(
+        "--base",
+        metavar="REF",
+        dest="trainkit_base",
+        help="with --benchmark: run them on this revision, too, in lock-step, and fail on what is slower",
+    )
+    group.addoption(
         "--golden-update",
         action="store_true",
         dest="trainkit_golden_update",
         help="store what the golden runs do now",
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Leave `--benchmark --base REF` to the guard, whose workers are pytest runs of their own."""
+    base = config.getoption("trainkit_base")
+    if base is None:
+        return None
+    if not config.getoption("trainkit_benchmark"):
+        raise pytest.UsageError("--base belongs to --benchmark: pytest --benchmark --base REF")
+    from trainkit.cli.bench import judge_and_print
+    from trainkit.errors import TrainkitError
+
+    named = config.args if config.args_source is pytest.Config.ArgsSource.ARGS else []
+    if len(named) > 1:
+        raise pytest.UsageError("--benchmark --base takes one file or folder; narrow it with -k")
+    overrides = {"keyword": config.getoption("keyword")}
+    if named:
+        overrides["folder"] = os.path.relpath(config.invocation_params.dir / named[0], config.rootpath)
+    try:
+        return judge_and_print(config.rootpath, base, overrides)
+    except TrainkitError as error:
+        for line in error.lines():
+            print(f"trainkit: error: {line}", file=sys.stderr)
+        return error.exit_status
 
 
 @pytest.hookimpl(tryfirst=True)

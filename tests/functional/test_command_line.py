@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trainkit import __version__
-from trainkit.cli import COMMANDS, main
+from trainkit.cli import COMMANDS, bench, main
 from trainkit.cli.guards import _parser
 
 FILES = {"pyproject.toml": "[tool.trainkit]\n", "a.py": "A = 1\n"}
@@ -34,9 +34,11 @@ def test_the_commands_are_these():
 
 def test_the_options_are_these():
     """So are options."""
+    parsers = {name: _parser(name) for name in ("imports", "golden", "complexity", "duplication", "gpu")}
+    parsers["bench"] = bench._make_parser()
     options = {
-        name: {flag for action in _parser(name)._actions for flag in action.option_strings} - {"-h", "--help"}
-        for name in ("imports", "golden", "complexity", "duplication", "bench", "gpu")
+        name: {flag for action in parser._actions for flag in action.option_strings} - {"-h", "--help"}
+        for name, parser in parsers.items()
     }
 
     assert options == {
@@ -44,7 +46,7 @@ def test_the_options_are_these():
         "golden": {"--base", "--update"},
         "complexity": {"--base"},
         "duplication": {"--base"},
-        "bench": {"--base", "--margin"},
+        "bench": {"--base", "-k", "--margin", "--json", "--history"},
         "gpu": {"--base"},
     }
 
@@ -198,6 +200,15 @@ BAD_INPUTS = [
         r"usage: argument --max-modules: invalid int value: 'many'",
     ),
     (["imports", "--waterfall", "x.har"], None, 2, r"usage: --waterfall needs exactly one MODULE"),
+    (["bench", "--margin", "0"], None, 2, r"settings-range: .*margin = 0.0: must be at least 0.001"),
+    (["bench", "/tmp"], None, 2, r"settings-range: .*folder = '/tmp': must be a path inside the project"),
+    (["bench", "--json", "no/x.json"], None, 2, r"output-not-writable: --json no/x.json: no file can"),
+    (
+        ["bench"],
+        "[tool.trainkit.bench.thresholds.a]\nmargn = 1\n",
+        2,
+        r"settings-unknown-key: \[tool.trainkit.bench.thresholds.a\] margn: no such key; did you mean 'margin'\?",
+    ),
     (
         ["imports", "--waterfall", "x.har", "no_such"],
         None,

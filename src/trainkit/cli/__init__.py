@@ -19,7 +19,7 @@ COMMANDS = {
     "golden": ("trainkit.cli.guards", "guard that training is bitwise what it was"),
     "complexity": ("trainkit.cli.guards", "guard that no function or module body got worse"),
     "duplication": ("trainkit.cli.guards", "guard against new copies of code, and fixes that forget one"),
-    "bench": ("trainkit.cli.guards", "guard the speed of the project's benchmarks"),
+    "bench": ("trainkit.cli.bench", "is a benchmark slower than at a baseline, and which function grew"),
     "gpu": ("trainkit.cli.guards", "guard the tests that need a CUDA device"),
     "new": ("trainkit.cli.new", "write a minimal project that uses the core, guarded from its first commit"),
     "check": ("trainkit.cli.check", "compose and validate a configuration, without torch"),

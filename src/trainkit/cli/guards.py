@@ -1,4 +1,4 @@
-"""`trainkit imports`, `golden`, `complexity`, `bench`, `gpu`: one guard alone."""
+"""`trainkit imports`, `golden`, `complexity`, `gpu`: one guard alone."""
 
 from __future__ import annotations
 
@@ -63,8 +63,6 @@ def _parser(name: str) -> Parser:
     elif name == "golden":
         parser.add_argument("runs", nargs="*", metavar="RUN", help="default: all configured runs")
         parser.add_argument("--update", action="store_true", help="store what training does now")
-    elif name == "bench":
-        parser.add_argument("--margin", type=float, metavar="X", help="slow-down to let pass (default 0.2)")
     return parser
 
 
@@ -73,8 +71,7 @@ def _override(name: str, options: argparse.Namespace, table: Mapping[str, Any]) 
         return _override_targets(options, table.get("targets", {}))
     if name == "golden":
         return _override_runs(options.runs, table.get("runs", {}))
-    margin = getattr(options, "margin", None)
-    return {} if margin is None else {"margin": margin}
+    return {}
 
 
 def _override_targets(options: argparse.Namespace, configured: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +82,63 @@ def run_in_tree(
     if prove and returncode == 0:
         prove_sources(tree, done)
     return done
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A program that runs beside us: its process, what it has printed, and where its sources will be told."""
+
+    tree: Tree
+    process: subprocess.Popen[bytes]
+    shown: str
+    folder: Path
+
+    def finish(self, timeout_s: float) -> Completed:
+        """Wait for its end; it is killed when that does not come."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=timeout_s)
+        _kill_group(self.process)
+        own, foreign = _read_sources(self.folder)
+        said = [(self.folder / name).read_text(errors="replace") for name in ("stdout", "stderr")]
+        code = self.process.returncode
+        return Completed(
+            command=self.shown, returncode=code, stdout=said[0], stderr=said[1], own=own, foreign=foreign
+        )
+
+
+@contextlib.contextmanager
+def start_in_tree(
+    tree: Tree,
+    command: Sequence[str],
+    *,
+    shown: str,
+    environment: Mapping[str, str],
+    pass_fds: Sequence[int] = (),
+    before_exec: Callable[[], None] | None = None,
+) -> Iterator[Running]:
+    """Start `command` as `run_in_tree` does, and go on beside it; it does not outlive the context."""
+    words = [sys.executable if command[0] == "python" else command[0], *command[1:]]
+    with tempfile.TemporaryDirectory(prefix="sources-", dir=tree.scratch) as name:
+        folder = Path(name)
+        variables = _child_environment(tree, None) | _FIXED | dict(environment)
+        variables |= {"TRAINKIT_SOURCES": name, "TRAINKIT_PRELOAD": ""}
+        with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+            process = subprocess.Popen(
+                words,
+                cwd=tree.path,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+                pass_fds=pass_fds,
+                preexec_fn=before_exec,
+            )
+        try:
+            yield Running(tree=tree, process=process, shown=shown, folder=folder)
+        finally:
+            _kill_group(process)
+            _kill_strays(variables)
 
 
 def _child_environment(tree: Tree, python_path: str | None) -> dict[str, str]:

@@ -101,19 +101,19 @@ def open_trees(
 
 
 @contextmanager
-def copy_tree(tree: Tree, *, share: Sequence[str] = ()) -> Iterator[Tree]:
+def copy_tree(tree: Tree, *, share: Sequence[str] = (), name: str = "work") -> Iterator[Tree]:
     """Make a copy of a tree for one program, with a scratch folder of its own; both are removed.
 
-    It has the same path for each program of a run, so that what depends on paths is alike, and a git
-    folder of its own, so that a program that asks for its commit gets an answer. `share`
-    are files and folders of the user's project that git does not track: they are copied, files of
-    more than 64 MiB that are no code are linked.
+    It has the same path for each program of a run, so that what depends on paths is alike (copies that
+    stand side by side need a `name` each), and a git folder of its own, so that a program that asks for its
+    commit gets an answer. `share` are files and folders of the user's project that git does not track: they
+    are copied, files of more than 64 MiB that are no code are linked.
 
     Raises:
         UsageError: a shared path does not exist, or leads out of the project.
         CannotJudgeError: it could not be copied, or the program wrote to a linked file.
     """
-    folder = tree.scratch / "work"
+    folder = tree.scratch / name
     top = folder / "tree"
     copy = replace(tree, top=top, path=top / tree.path.relative_to(tree.top), scratch=folder)
     try:

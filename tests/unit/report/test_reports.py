@@ -7,6 +7,7 @@ import pytest
 
 from trainkit.report.json import render_json
 from trainkit.report.junit import render_junit
+from trainkit.report.measurements import render_measurements
 from trainkit.report.text import render_text
 from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict
 
@@ -59,6 +60,27 @@ golden error [golden-diverged] tests/golden/lm.jsonl: lm diverged
 golden warning [import-new-package] a.py:3: new
 
 golden note [golden-noted] lm a is now b"""
+
+
+def test_figures_are_lines_and_what_belongs_together_stands_together():
+    """A benchmark's memory stands below its time; values have the unit that makes them readable."""
+    rows = [
+        Measurement(name="a::b", value=0.002, unit="s", baseline=0.001, how="slower"),
+        Measurement(name="a::b allocated", value=2048.0, unit="bytes", how="peak"),
+        Measurement(name="a::c", value=0.0, unit="", how="new"),
+    ]
+    text = render_measurements(
+        Verdict(guard="bench", status=Status.PASSED, summary="", measurements=tuple(rows))
+    )
+
+    assert text.splitlines()[1:] == [
+        "a::b  1 ms -> 2 ms",
+        "    slower",
+        "    allocated: 2 KiB (peak)",
+        "",
+        "a::c",
+        "    new",
+    ]
 
 
 def test_the_text_report():
