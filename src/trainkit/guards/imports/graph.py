@@ -1,7 +1,7 @@
 """Which module is there because of which: dominators of the graph of what asked for what.
 
 A module is *dominated* by another module, or by a line, when every way from the start to it leads through
-that one: it would not be loaded without it. Cumulative time says something else: who comes first pays for all.
+that one: it would not be loaded without it. Cumulative time says something else: who comes first pays all.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import marshal
 import tempfile
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -199,7 +200,7 @@ def _read(target: str, facts: dict[str, Any]) -> Imported:
     brought = {(load.links[0], load.name) for load in good.values()}
     return Imported(
         target=target,
-        modules={name: files[name] for name in dict.fromkeys([*good, *files])},
+        modules={name: files[name] for name in _order(good, files)},
         loads=good,
         edges=tuple(_read_edge(row, brought) for row in facts["edges"] if row[3] in files),
         failed=tuple(load for load in loads if not load.loaded),
@@ -211,6 +212,12 @@ def _read(target: str, facts: dict[str, Any]) -> Imported:
         cpu_s=facts["cpu_ns"] / 1e9,
         num_processes=facts["num_processes"],
     )
+
+
+def _order(asked: Iterable[str], files: Mapping[str, str]) -> Iterable[str]:
+    """Give the modules in the order they were asked for, a package before what it was asked for with."""
+    packages = [[name.rsplit(".", up)[0] for up in range(name.count("."), 0, -1)] + [name] for name in asked]
+    return dict.fromkeys(name for name in [*itertools.chain(*packages), *files] if name in files)
 
 
 def _add(first: Load, second: Load) -> Load:
