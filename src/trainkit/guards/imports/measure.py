@@ -89,6 +89,14 @@ class Imported:
     collections_s: float
     cpu_s: float
     num_processes: int = 1
+    root: str = ""  # the folder of the tree
+
+    def show(self, link: Importer) -> str:
+        """Give "file:line", the file from the project or from its folder of packages."""
+        file = link.file.removeprefix(self.root + "/")
+        for folder in ("/site-packages/", "/dist-packages/"):
+            file = file.rpartition(folder)[2]
+        return f"{file}:{link.line}"
 
     def chain(self, module: str) -> list[Importer]:
         """Give the lines from the one that brought `module` out to the target, or the command's start."""
@@ -96,7 +104,7 @@ class Imported:
         seen = {module}
         while module in self.loads:
             load = self.loads[module]
-            links += [link for link in load.links if link.file != "<string>"]
+            links += [link for link in load.links if not link.file.startswith("<")]
             module = load.within
             if module in seen or module == self.target:
                 break
@@ -152,9 +160,9 @@ def measure(tree: Tree, target: Target, *, prove: bool) -> Imported:
     Raises:
         CannotJudgeError: it failed, did not use the tree's own sources, or could not be witnessed.
     """
-    imported = _read(target.name, run_probe(tree, target, "witness", prove=prove))
+    imported = _read(tree, target.name, run_probe(tree, target, "witness", prove=prove))
     if any(name in imported.pyc for name, file in imported.modules.items() if file in imported.compiled):
-        imported = _read(target.name, run_probe(tree, target, "witness", prove=prove))
+        imported = _read(tree, target.name, run_probe(tree, target, "witness", prove=prove))
     return imported
 
 
@@ -189,7 +197,7 @@ def run_probe(tree: Tree, target: Target, mode: str, *, prove: bool) -> dict[str
         return first | {"num_processes": len(written)}
 
 
-def _read(target: str, facts: dict[str, Any]) -> Imported:
+def _read(tree: Tree, target: str, facts: dict[str, Any]) -> Imported:
     files = {name: file for name, file, _, _ in facts["modules"]}
     loads = [_read_load(row) for row in facts["loads"]]
     good: dict[str, Load] = {}
@@ -211,6 +219,7 @@ def _read(target: str, facts: dict[str, Any]) -> Imported:
         collections_s=facts["collections"][1] / 1e9,
         cpu_s=facts["cpu_ns"] / 1e9,
         num_processes=facts["num_processes"],
+        root=str(tree.path),
     )
 
 
