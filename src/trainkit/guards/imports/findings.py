@@ -108,9 +108,8 @@ def _find_notes(examined: Examined) -> Iterator[Finding]:
         message = f"{verb}: left out, as runs of one side differ in it: {_name_some(comparison.unstable)}"
         yield Finding(rule="import-unstable", message=message, severity=Severity.NOTE)
     if examined.now.compiled:
-        message = (
-            f"{verb} compiles at each start, as no .pyc could be kept: {_name_some(examined.now.compiled)}"
-        )
+        names = [file.removeprefix(f"{examined.now.root}/") for file in examined.now.compiled]
+        message = f"{verb} compiles at each start, as no .pyc is kept: {_name_some(names)}"
         yield Finding(rule="import-compiled", message=message, severity=Severity.NOTE)
     if examined.times:
         message = f"{verb} is {examined.times.describe()}"

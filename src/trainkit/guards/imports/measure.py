@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import marshal
+import os
+import py_compile
 import tempfile
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from trainkit.repo.trees import Tree
 _TIMEOUT_S = 300.0
 _PROBE = Path(__file__).with_name("probe.py")
 _PAGE_BYTES = 4096
+_STANDARD = os.path.dirname(os.__file__) + "/"  # noqa: PTH120
 
 
 class Importer(NamedTuple):
@@ -93,7 +97,9 @@ class Imported:
 
     def show(self, link: Importer) -> str:
         """Give "file:line", the file from the project or from its folder of packages."""
-        file = link.file.removeprefix(self.root + "/")
+        if not link.file:
+            return "Python itself"
+        file = link.file.removeprefix(self.root + "/").removeprefix(_STANDARD)
         for folder in ("/site-packages/", "/dist-packages/"):
             file = file.rpartition(folder)[2]
         return f"{file}:{link.line}"
@@ -104,7 +110,7 @@ class Imported:
         seen = {module}
         while module in self.loads:
             load = self.loads[module]
-            links += [link for link in load.links if not link.file.startswith("<")]
+            links += [link for link in load.links if link.file and link.file[0] != "<"]
             module = load.within
             if module in seen or module == self.target:
                 break
@@ -161,9 +167,18 @@ def measure(tree: Tree, target: Target, *, prove: bool) -> Imported:
         CannotJudgeError: it failed, did not use the tree's own sources, or could not be witnessed.
     """
     imported = _read(tree, target.name, run_probe(tree, target, "witness", prove=prove))
-    if any(name in imported.pyc for name, file in imported.modules.items() if file in imported.compiled):
+    if imported.compiled and _warm(tree, imported):
         imported = _read(tree, target.name, run_probe(tree, target, "witness", prove=prove))
     return imported
+
+
+def _warm(tree: Tree, imported: Imported) -> bool:
+    """Make sure that the tree's sources have a .pyc, also where the user wants none; False if none is new."""
+    for file in imported.compiled:
+        if file.startswith(f"{tree.path}/") and not Path(importlib.util.cache_from_source(file)).exists():
+            py_compile.compile(file, quiet=2)
+    files = (file for file in imported.compiled if file in imported.modules.values())
+    return any(Path(importlib.util.cache_from_source(file)).exists() for file in files)
 
 
 def run_probe(tree: Tree, target: Target, mode: str, *, prove: bool) -> dict[str, Any]:

@@ -12,17 +12,18 @@ _LEAST_SHARE = 0.0005  # of all; narrower bars could not be seen
 _NUM_ROWS = 40
 _STYLE = """
 :root{color-scheme:light dark;--paper:#fff;--ink:#1f2328;--soft:#59636e;--line:#d1d9e0;
---bar:hsl(var(--h) 62% 78%);--words:#1f2328;--none:#d8dee4}
+--tint:62% 78%;--words:#1f2328;--none:#d8dee4}
 @media(prefers-color-scheme:dark){:root{--paper:#0d1117;--ink:#e6edf3;--soft:#9198a1;--line:#30363d;
---bar:hsl(var(--h) 38% 30%);--words:#f0f3f6;--none:#30363d}}
+--tint:38% 30%;--words:#f0f3f6;--none:#30363d}}
 body{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;margin:1.5rem auto;
 padding:0 1rem;max-width:90rem}h1{font-size:1.4rem;margin:0}h2{font-size:1rem;margin:1.6rem 0 .4rem}
 p{margin:.2rem 0;color:var(--soft)}
 #icicle{position:relative;overflow:hidden;border:1px solid var(--line)}
 #icicle button{position:absolute;height:21px;box-sizing:border-box;border:0;
-border-right:1px solid var(--paper);border-bottom:1px solid var(--paper);background:var(--bar);color:var(--words);
-font:12px/20px system-ui,sans-serif;padding:0 4px;overflow:hidden;white-space:nowrap;text-align:left;text-overflow:ellipsis;cursor:zoom-in}
-#icicle button.narrow{padding:0}#icicle button.none{background:var(--none)}
+border-right:1px solid var(--paper);border-bottom:1px solid var(--paper);background:hsl(var(--h) var(--tint));
+color:var(--words);font:12px/20px system-ui,sans-serif;padding:0 4px;overflow:hidden;white-space:nowrap;
+text-align:left;text-overflow:ellipsis;cursor:zoom-in}
+#icicle button.narrow{padding:0;font-size:0}#icicle button.none{background:var(--none)}
 #icicle button:focus-visible{outline:2px solid var(--ink);outline-offset:-2px}
 #said{min-height:3em;overflow-wrap:anywhere}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
