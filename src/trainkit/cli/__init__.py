@@ -15,7 +15,10 @@ COMMANDS = {
     "review": ("trainkit.cli.review", "what in this tree is worth a refactor, and why: a whole report"),
     "selftest": ("trainkit.cli.selftest", "plant faults and refactors; see that each is judged right"),
     "gate": ("trainkit.cli.gate", "judge this refactor: all guards, one table, one exit status"),
-    "imports": ("trainkit.cli.guards", "guard what comes along when a module is imported"),
+    "imports": (
+        "trainkit.cli.imports",
+        "guard what comes along when a module is imported or a program starts",
+    ),
     "golden": ("trainkit.cli.guards", "guard that training is bitwise what it was"),
     "complexity": ("trainkit.cli.guards", "guard that no function or module body got worse"),
     "duplication": ("trainkit.cli.guards", "guard against new copies of code, and fixes that forget one"),
