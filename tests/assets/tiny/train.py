@@ -6,6 +6,7 @@ import torch
 from tiny.model import Net
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
+
 from trainkit.core.lean import skip_dynamo
 
 skip_dynamo()  # half of what a run of this takes
