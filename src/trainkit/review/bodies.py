@@ -66,6 +66,12 @@ def strict_key(statements: Sequence[Statement]) -> int:
     )
 
 
+def count_kinds(parts: Sequence[Sequence[Statement]]) -> int:
+    """Give how many differ in more than the names of locals."""
+    written = {tuple([(one[0], one[8]) for one in part]): part for part in parts}
+    return len({strict_key(part) for part in written.values()})
+
+
 def read_bodies(source: Source) -> Iterator[Body]:
     """Give the units of a file."""
     facts = source.facts.get("clones")

@@ -15,8 +15,9 @@ from typing import Any
 
 from trainkit.review.words import weigh
 
-Statement = tuple[int, int, int, int, tuple[str, ...], tuple[str, ...], tuple[str, ...], int]
-"""Key, weight, first line, last line (0: part of a written statement), words, local names, literals, column.
+Statement = tuple[int, int, int, int, tuple[str, ...], tuple[str, ...], tuple[str, ...], int, int]
+"""Key, weight, first line, last line (0: part of a written statement), words, local names, literals, column, and a
+key of names and literals.
 
 A name that is bound there begins with `=`, a variable of the module with `*`.
 """
@@ -64,8 +65,9 @@ class Expressions:
         words, names, literals = self._words, self._names, self._literals
         end = 0 if not written else node.lineno if type(node) in _HEADED else node.end_lineno
         weight = weigh(words, len(names) + len(literals))
+        exact = hash((*map(key_of, names), 0, *map(key_of, literals)))
         self.statements.append(
-            (key, weight, node.lineno, end, tuple(words), tuple(names), tuple(literals), node.col_offset)
+            (key, weight, node.lineno, end, tuple(words), tuple(names), tuple(literals), node.col_offset, exact)
         )
         self._words, self._names, self._literals = [], [], []
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from trainkit.review.bodies import Body, plain, strict_key
+from trainkit.review.bodies import Body, count_kinds, plain
 from trainkit.review.expressions import Statement
 from trainkit.review.model import CloneClass, Place
 from trainkit.review.normal import AS_METHOD
@@ -135,7 +135,7 @@ def _make_class(bodies: Sequence[Body], run: Run) -> CloneClass:
         kind="run",
         grade="equal",
         members=tuple(places),
-        num_bodies=len({strict_key(part) for part in parts}),
+        num_bodies=count_kinds(parts),
         num_lines_saved=sum(lines) - max(lines),
         fingerprint=f"{hash(keys) & (1 << 64) - 1:016x}",
         signature=propose_signature(bodies[number], start, run.length),

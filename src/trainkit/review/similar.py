@@ -18,7 +18,7 @@ _KIN = 0.45  # what two members of a class have in common at least
 _INLINED = 0.9  # what an extraction leaves the same
 _OWN = 0.25  # what a function must be besides the helpers it calls
 _TOO_COMMON = 60  # what stands in more shapes leads to no candidates
-_LONG = 80  # statements from which on words alone say nothing
+_LONG = 80  # statements: what longer functions have in common is told as runs
 
 @dataclass(eq=False)
 class Shape:
@@ -39,7 +39,6 @@ class Shape:
     def __post_init__(self) -> None:
         self.weight = sum([self.weights[key] * count for key, count in self.keys.items()])
         self.repeated = {key for key, count in self.keys.items() if count > 1}
-        self.is_short = len(self.keys) <= _LONG
         self.words_weight = sum([weight_of(word) * count for word, count in self.words.items()])
 
 
@@ -61,15 +60,18 @@ def score_statements(one: Shape, other: Shape) -> float:
 
 def score_words(one: Shape, other: Shape) -> float:
     """Give the weighted Dice of the words."""
-    theirs = other.words
-    shared = sum([weight_of(word) * min(one.words[word], theirs[word]) for word in one.words.keys() & theirs.keys()])
-    return 2 * shared / (one.words_weight + other.words_weight or 1)
+    low, high = sorted((one.words_weight, other.words_weight))
+    if 2 * low < _SAME_WORDS * (low + high):
+        return 0.0
+    theirs, ours = other.words, one.words
+    shared = sum([weight_of(word) * min(ours[word], theirs[word]) for word in ours.keys() & theirs.keys()])
+    return 2 * shared / (low + high or 1)
 
 
 def similarity(one: Shape, other: Shape) -> float:
     """Give 1 for the same statements; words alone, which say less, count a little less."""
     found = score_statements(one, other)
-    if found < 1 and one.is_short and other.is_short:
+    if found < 1:
         words = score_words(one, other)
         found = max(found, words - 0.1 if words >= _SAME_WORDS else 0)
     return found
@@ -121,15 +123,13 @@ def _split(shapes: list[Shape]) -> list[list[Shape]]:
             if shape is not first:
                 near = shape.is_otherwise or first.is_otherwise or similarity(first, shape) >= _KIN
                 (like if near else rest).append(shape)
-        parts.append(like)
+        parts.append([first, *sorted(like[1:], key=lambda shape: -len(shape.bodies))])
         shapes = rest
     return parts
 
 
 def _is_same(one: Shape, other: Shape) -> bool:
-    if score_statements(one, other) >= _SAME:
-        return True
-    return one.is_short and other.is_short and score_words(one, other) >= _SAME_WORDS
+    return score_statements(one, other) >= _SAME or score_words(one, other) >= _SAME_WORDS
 
 
 def _is_same_otherwise(one: Shape, changed: Shape, plain: Shape) -> bool:
@@ -156,7 +156,7 @@ def _inline(bodies: Sequence[Body], wanted: Mapping[Body, int]) -> Iterator[Shap
         if body.kind in ("function", "method"):
             named[body.source.path, body.name].append(body)
     for body in bodies:
-        if not body.calls or body not in wanted:
+        if not body.calls or body not in wanted or len(body.statements) > _LONG:
             continue
         helpers = {
             name: found[0]
@@ -206,10 +206,12 @@ def _candidates(shapes: Sequence[Shape], num_plain: int) -> Iterator[tuple[int, 
     """Give the pairs that share what few have, those that share most first."""
     index: dict[Any, list[int]] = defaultdict(list)
     for number, shape in enumerate(shapes):
+        if len(shape.keys) > 2 * _LONG or (number < num_plain and len(shape.keys) > _LONG):
+            continue
         for key, weight in shape.weights.items():
             if weight >= 7:
                 index[key].append(number)
-        for word in shape.words if shape.is_short else ():
+        for word in shape.words:
             if weight_of(word) >= 10:
                 index[word].append(number)
     shared: Counter[tuple[int, int]] = Counter()
@@ -219,9 +221,16 @@ def _candidates(shapes: Sequence[Shape], num_plain: int) -> Iterator[tuple[int, 
                 [(one, other) for at, one in enumerate(numbers) if one < num_plain for other in numbers[at + 1 :]]
             )
     for (one, other), count in shared.most_common():
-        low, high = sorted((shapes[one].weight, shapes[other].weight))
-        if count >= 2 and 2 * low / (low + high) >= 0.5:
+        if count >= 2 and _may_be_same(shapes[one], shapes[other]):
             yield one, other
+
+
+def _may_be_same(one: Shape, other: Shape) -> bool:
+    """Say whether the sizes alone allow it."""
+    if 2 * min(one.weight, other.weight) >= _SAME * (one.weight + other.weight):
+        return True
+    low, high = sorted((one.words_weight, other.words_weight))
+    return 2 * low >= _SAME_WORDS * (low + high)
 
 
 def contains(whole: Body, part: Body) -> float:
