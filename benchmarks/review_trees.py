@@ -3,8 +3,8 @@
     python benchmarks/review_trees.py [PACKAGE ...]      (default: torch transformers, of this environment)
 
 Prints counts, the CPU seconds of a run without a cache and of one with it, and how far ruff's figures are.
-Ruff counts statements alone, and what is nested in a function for it; `mccabe` takes from our figure what is in
-expressions, adds what is nested, and must give ruff's figure: what it does not explain is listed.
+Ruff counts statements alone, and what is nested in a function for it. `mccabe` takes off our figure what is
+in expressions, adds what is nested, and must give ruff's figure; what it does not explain is listed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainkit.review.complexity import CLASS_BODY, MODULE_BODY, Facts, read_facts, units
+from trainkit.review.complexity import read_facts, units
+from trainkit.review.measure import CLASS_BODY, MODULE_BODY, Facts
 from trainkit.review.sources import list_tree, read_files
 
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from radon.visitors import ComplexityVisitor
 
-from trainkit.review.complexity import Facts, extract
+from trainkit.review.complexity import extract
+from trainkit.review.measure import Facts
 
 STDLIB = Path(sysconfig.get_path("stdlib"))
 TREES = [
