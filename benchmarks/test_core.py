@@ -1,4 +1,4 @@
-"""What a user waits for: an import, a check, a step, an epoch, data, a checkpoint. Run with `pytest --benchmark`."""
+"""What a user waits for: an import, a check, a step, data, a checkpoint. Run with `pytest --benchmark`."""
 
 import subprocess
 import sys
@@ -47,8 +47,8 @@ def test_training_step(benchmark, training):
 
 
 def test_training_epoch(benchmark, training):
-    """Twenty batches out of the loader, accumulated in pairs."""
-    _train(benchmark, training, num_batches=20, rounds=3, accumulate_grad_batches=2)
+    """Eight batches out of the loader, accumulated in pairs."""
+    _train(benchmark, training, num_batches=8, rounds=3, accumulate_grad_batches=2)
 
 
 @pytest.mark.parametrize("training", ["transformer"], indirect=True)

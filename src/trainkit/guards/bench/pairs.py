@@ -23,6 +23,7 @@ from trainkit.repo.trees import Tree
 _WORKER = Path(__file__).with_name("worker.py")
 _BATCH_NS = 10e6  # a batch is as many calls as fit, and one at least
 _UNIT_NS = 0.2e6  # calls shorter than this are timed in groups
+_SLOW_NS = 50e6  # calls longer than this are measured as often as a bound needs, once more, no further
 _ROUNDS_AT_A_TIME = 6  # all orders of three workers
 _MOST_ROUNDS = 120
 _SECONDS = 6.0  # for one benchmark in one pair, once there are enough rounds for a bound
@@ -262,10 +263,11 @@ def _run_rounds(waiting: list[Worker], sample: Sample, plan: Plan) -> None:
         sample.calibration = [_ask(worker, sample, waiting, "calibrate") for worker in workers]
         _choose(sample)
         margin = plan.margins[sample.name]
-        least = num_values_needed(plan.alpha) + 5
+        is_slow = sample.calibration[0]["wall"] > _SLOW_NS
+        least = num_values_needed(plan.alpha) + (1 if is_slow else 5)
         deadline = time.monotonic() + plan.seconds
         for number, order in enumerate(cycle(_ORDERS[len(workers)])):
-            enough = number >= least and number % _ROUNDS_AT_A_TIME == 0
+            enough = number >= least and (is_slow or number % _ROUNDS_AT_A_TIME == 0)
             if enough and (
                 len(workers) == 1
                 or number >= _MOST_ROUNDS
