@@ -14,6 +14,7 @@ import pytest
 from trainkit import __version__
 from trainkit.cli import COMMANDS, main
 from trainkit.cli.guards import _parser
+from trainkit.cli.imports import make_parser
 
 FILES = {"pyproject.toml": "[tool.trainkit]\n", "a.py": "A = 1\n"}
 
@@ -35,16 +36,18 @@ def test_the_options_are_these():
     """So are options."""
     options = {
         name: {flag for action in _parser(name)._actions for flag in action.option_strings} - {"-h", "--help"}
-        for name in ("imports", "golden", "complexity", "bench", "gpu")
+        for name in ("golden", "complexity", "bench", "gpu")
     }
+    imports = {flag for action in make_parser()._actions for flag in action.option_strings}
 
     assert options == {
-        "imports": {"--base", "--forbid", "--max-seconds", "--max-modules", "--waterfall"},
         "golden": {"--base", "--update"},
         "complexity": {"--base", "--max-function", "--max-module-body"},
         "bench": {"--base", "--margin"},
         "gpu": {"--base"},
     }
+    budgets = {"--forbid", "--max-modules", "--max-seconds", "--ratchet"}
+    assert imports == budgets | {"-h", "--help", "--base", "--times", "--save", "--log", "--waterfall"}
 
 
 def test_help_and_version(capsys):
@@ -187,7 +190,7 @@ BAD_INPUTS = [
         ["imports", "--forbid", "torch"],
         None,
         2,
-        r"usage: --forbid, --max-seconds and --max-modules need a MODULE",
+        r"usage: --forbid needs a TARGET; see trainkit imports --help",
     ),
     (
         ["imports", "--max-modules", "many", "json"],
@@ -195,7 +198,17 @@ BAD_INPUTS = [
         2,
         r"usage: argument --max-modules: invalid int value: 'many'",
     ),
-    (["imports", "--waterfall", "x.har"], None, 2, r"usage: --waterfall needs exactly one MODULE"),
+    (["imports", "--waterfall", "x.har"], None, 2, r"usage: --waterfall needs exactly one TARGET"),
+    (["imports", "--times", "2", "json"], None, 2, r"usage: --times needs --base: it compares"),
+    (["imports", "--save", "x.svg", "json"], None, 2, r"usage: --save x.svg: the name must end with one of "),
+    (["imports", "--save", "no/x.html", "json"], None, 2, r"output-not-writable: --save no/x.html: no file "),
+    (["imports", "--log", "nothing.log"], None, 2, r"log-not-readable: --log nothing.log: No such file"),
+    (
+        ["imports", "--log", "a.py"],
+        None,
+        2,
+        r"log-not-readable: --log a.py: no row of `python -X importtime`",
+    ),
     (
         ["imports", "--waterfall", "x.har", "no_such"],
         None,
