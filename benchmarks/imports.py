@@ -63,7 +63,7 @@ def plant(way: str, rng: random.Random) -> Plant:
             ["from importlib.metadata import entry_points", "for each in entry_points(group='pack.plugins'):",
              "    each.load()"], 0),
         "version check": (
-            ["import sys", "if sys.version_info >= (3, 8):", "    import heavy", "else:", "    heavy = 0"], 3),
+            ["import sys", "if sys.version_info >= (3, 8):", "    import heavy", "else:", "    pass"], 3),
     }[way]  # fmt: skip
     files[file] = "\n".join([*calm, *code]) + "\n"
     line = len(calm) + at

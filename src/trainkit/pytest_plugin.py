@@ -1,4 +1,4 @@
-"""For pytest: `--benchmark` (and `--base`), `--golden-update`, the marker `gpu`, and two fixtures.
+"""For pytest: `--benchmark` (and `--base`), `--golden-update`, markers `gpu`, `import_budget`, two fixtures.
 
 Loads nothing but pytest; what a fixture needs is imported when it is used.
 """
@@ -71,6 +71,10 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; turn `--benchmark` into a run of the benchmarks folder."""
     config.addinivalue_line("markers", "gpu: needs a CUDA device, skipped where there is none")
+    budget = (
+        "import_budget(target, base=None, **limits): fails if importing the target brings more than it may"
+    )
+    config.addinivalue_line("markers", budget)
     if not config.getoption("trainkit_benchmark"):
         return
     if not config.pluginmanager.hasplugin("benchmark"):
@@ -98,6 +102,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("no torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Hold the targets of `@pytest.mark.import_budget("mypkg.cli", forbid=["torch"])` against their budgets.
+
+    Keywords are those of [tool.trainkit.imports.targets.NAME]; `base` names a revision to compare with.
+    """
+    for marker in pyfuncitem.iter_markers("import_budget"):
+        if len(marker.args) != 1:
+            raise pytest.UsageError(
+                f"{pyfuncitem.nodeid}: import_budget takes one target, a module or a script"
+            )
+        limits = dict(marker.kwargs)
+        base = limits.pop("base", None)
+        table = {"targets": {marker.args[0]: limits}}
+        _run_guard(pyfuncitem.config.rootpath, "imports", base, table, False)
 
 
 @pytest.fixture

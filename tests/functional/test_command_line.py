@@ -14,6 +14,7 @@ import pytest
 from trainkit import __version__
 from trainkit.cli import COMMANDS, bench, main
 from trainkit.cli.guards import _parser
+from trainkit.cli.imports import make_parser
 
 FILES = {"pyproject.toml": "[tool.trainkit]\n", "a.py": "A = 1\n"}
 
@@ -34,21 +35,23 @@ def test_the_commands_are_these():
 
 def test_the_options_are_these():
     """So are options."""
-    parsers = {name: _parser(name) for name in ("imports", "golden", "complexity", "duplication", "gpu")}
+    parsers = {name: _parser(name) for name in ("golden", "complexity", "duplication", "gpu")}
     parsers["bench"] = bench._make_parser()
     options = {
         name: {flag for action in parser._actions for flag in action.option_strings} - {"-h", "--help"}
         for name, parser in parsers.items()
     }
+    imports = {flag for action in make_parser()._actions for flag in action.option_strings}
 
     assert options == {
-        "imports": {"--base", "--forbid", "--max-seconds", "--max-modules", "--waterfall"},
         "golden": {"--base", "--update"},
         "complexity": {"--base"},
         "duplication": {"--base"},
         "bench": {"--base", "-k", "--margin", "--json", "--history"},
         "gpu": {"--base"},
     }
+    budgets = {"--forbid", "--max-modules", "--max-seconds", "--ratchet"}
+    assert imports == budgets | {"-h", "--help", "--base", "--times", "--save", "--log", "--waterfall"}
 
 
 def test_help_and_version(capsys):
@@ -191,7 +194,7 @@ BAD_INPUTS = [
         ["imports", "--forbid", "torch"],
         None,
         2,
-        r"usage: --forbid, --max-seconds and --max-modules need a MODULE",
+        r"usage: --forbid needs a TARGET; see trainkit imports --help",
     ),
     (
         ["imports", "--max-modules", "many", "json"],
@@ -199,7 +202,6 @@ BAD_INPUTS = [
         2,
         r"usage: argument --max-modules: invalid int value: 'many'",
     ),
-    (["imports", "--waterfall", "x.har"], None, 2, r"usage: --waterfall needs exactly one MODULE"),
     (["bench", "--margin", "0"], None, 2, r"settings-range: .*margin = 0.0: must be at least 0.001"),
     (["bench", "/tmp"], None, 2, r"settings-range: .*folder = '/tmp': must be a path inside the project"),
     (["bench", "--json", "no/x.json"], None, 2, r"output-not-writable: --json no/x.json: no file can"),
@@ -208,6 +210,17 @@ BAD_INPUTS = [
         "[tool.trainkit.bench.thresholds.a]\nmargn = 1\n",
         2,
         r"settings-unknown-key: \[tool.trainkit.bench.thresholds.a\] margn: no such key; did you mean 'margin'\?",
+    ),
+    (["imports", "--waterfall", "x.har"], None, 2, r"usage: --waterfall needs exactly one TARGET"),
+    (["imports", "--times", "2", "json"], None, 2, r"usage: --times needs --base: it compares"),
+    (["imports", "--save", "x.svg", "json"], None, 2, r"usage: --save x.svg: the name must end with one of "),
+    (["imports", "--save", "no/x.html", "json"], None, 2, r"output-not-writable: --save no/x.html: no file "),
+    (["imports", "--log", "nothing.log"], None, 2, r"log-not-readable: --log nothing.log: No such file"),
+    (
+        ["imports", "--log", "a.py"],
+        None,
+        2,
+        r"log-not-readable: --log a.py: no row of `python -X importtime`",
     ),
     (
         ["imports", "--waterfall", "x.har", "no_such"],

@@ -110,6 +110,22 @@ def test_the_fixture_runs_a_guard(run):
     assert "skipped: no runs configured" in done.stdout
 
 
+def test_an_import_budget_is_a_marker(run):
+    """A test fails with the guard's report where its target brings what it may not, and runs where it does not."""
+    source = (
+        "import pytest\n\n"
+        "@pytest.mark.import_budget('pack', forbid=['sqlite3'])\ndef test_over():\n    pass\n\n"
+        "@pytest.mark.import_budget('pack', forbid=['torch'], max_modules=400)\ndef test_within():\n    pass\n\n"
+        "@pytest.mark.import_budget()\ndef test_nothing():\n    pass\n"
+    )
+    files = {"tests/test_budget.py": source, "pack.py": "import sqlite3\n"}
+    done = run("--strict-markers", files=files)
+
+    assert "2 failed, 1 passed" in done.stdout
+    assert "pack.py:1: importing pack loads sqlite3" in done.stdout
+    assert "import_budget takes one target" in done.stdout
+
+
 def test_the_plugin_loads_nothing_heavy():
     """It is in every pytest run of everybody who installs trainkit."""
     code = "import sys, pytest; old = set(sys.modules); import trainkit.pytest_plugin; print(*(set(sys.modules) - old))"

@@ -1,5 +1,7 @@
 """The imports guard on tiny packages: what comes along, within which budget, and by which line."""
 
+import dataclasses
+import importlib.util
 import subprocess
 import sys
 
@@ -126,6 +128,35 @@ def test_a_new_package_is_a_warning_with_its_line(check):
     assert "(+" in verdict.summary
 
 
+def test_a_ratchet_forbids_any_rise_and_names_each_line(check):
+    """Modules of the standard library count, too; fewer or as many are fine."""
+    changes = {
+        "src/pack/cli.py": "from pack import helpers\nimport colorsys\n",
+        "src/pack/helpers.py": "import json\nimport heavy\n",
+    }
+    verdict = check(changes, ratchet=True)
+
+    grown = {(each.file, each.line): each.message for each in verdict.findings if each.rule == "import-grew"}
+    assert verdict.status is Status.FAILED
+    assert list(grown) == [("src/pack/helpers.py", 2), ("src/pack/cli.py", 2)]
+    assert grown["src/pack/helpers.py", 2].endswith(
+        "loads 2 modules more than at the baseline: heavy, heavy.core"
+    )
+
+
+def test_a_ratchet_lets_a_shift_pass_and_tells_another_order(check):
+    """A module for a module is no rise; the order of the same modules is a note."""
+    assert check({"src/pack/helpers.py": "import heavy\n"}, ratchet=True).status is Status.PASSED
+
+
+def test_another_order_is_a_note(check):
+    """It may change what patches what, and nothing else."""
+    verdict = check({"src/pack/cli.py": "import json\nfrom pack import helpers\n"}, ratchet=True)
+
+    assert verdict.status is Status.PASSED
+    assert [(each.rule, each.severity) for each in verdict.findings] == [("import-order", Severity.NOTE)]
+
+
 def test_somebody_elses_module_can_be_looked_at(make_project):
     """Without a baseline nothing is compared, so the target need not be of this project."""
     table = {"imports": {"targets": {"json": {"forbid": ["torch"]}}}}
@@ -161,6 +192,65 @@ def test_without_targets_the_guard_is_skipped(make_project):
     verdict = judge(make_project({"a.py": ""}).path, ["imports"]).verdicts[0]
 
     assert verdict.status is Status.SKIPPED
+
+
+def test_the_command_line_times_saves_and_annotates(make_project):
+    """Pairs with an interval, calls that repeat, files for viewers, and the findings as GitHub shows them."""
+    project = make_project({f"sub/{name}": text for name, text in CLEAN.items()} | {"sub/pyproject.toml": ""})
+    project.write("sub/src/pack/helpers.py", "import json\nimport heavy\n")
+    command = [
+        "imports",
+        "pack.cli",
+        "--base",
+        "HEAD",
+        "--times",
+        "2",
+        "--forbid",
+        "heavy",
+        "--save",
+        "../x.html",
+    ]
+    done = dataclasses.replace(project, path=project.path / "sub").trainkit(
+        *command, "--save", "../x.trace.json", GITHUB_ACTIONS="true"
+    )
+
+    assert done.returncode == 1, done.stderr
+    assert "import-times] importing pack.cli is" in done.stdout
+    assert "interleaved pairs" in done.stdout
+    assert (
+        "::error file=sub/src/pack/helpers.py,line=2,title=import-forbidden::importing pack.cli"
+        in done.stdout
+    )
+    assert "heavy  src/pack/helpers.py:2" in done.stdout
+    assert (project.path / "x.html").read_text().startswith("<!doctype html>")
+    assert "traceEvents" in (project.path / "x.trace.json").read_text()
+
+
+def test_a_log_and_a_command_on_the_command_line(make_project):
+    """Both without any configuration."""
+    project = make_project({"a.py": "import json\n"})
+    project.write("x.log", "import time:  5 |  5 | re\n")
+    done = project.trainkit("imports", "--log", "x.log", "--save", "x.speedscope.json")
+    ran = project.trainkit("imports", "--forbid", "json", "--", "python", "a.py")
+
+    assert (done.returncode, ran.returncode) == (0, 1)
+    assert done.stdout.startswith("x.log: 1 loads")
+    assert "speedscope" in (project.path / "x.speedscope.json").read_text()
+    assert "a.py:1: running python a.py loads json, and json is forbidden there" in ran.stdout
+
+
+def test_planted_imports_are_caught_and_equal_sides_are_silent(request):
+    """A sample of the benchmark: one plant of each way, one project against itself."""
+    spec = importlib.util.spec_from_file_location(
+        "bench_imports", request.config.rootpath / "benchmarks/imports.py"
+    )
+    bench = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+
+    caught, missed = bench.run_planted(len(bench.WAYS), seed=1)
+    assert missed == []
+    assert set(caught) == set(bench.WAYS)
+    assert bench.run_equal(1, {"threads": bench.EQUAL["threads"]})[1] == []
 
 
 def test_a_waterfall_is_written(make_project):

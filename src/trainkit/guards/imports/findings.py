@@ -74,7 +74,7 @@ def _find_grown(root: Path, examined: Examined) -> Iterator[Finding]:
     if len(comparison.added) > len(comparison.removed):
         by_line: dict[object, list[str]] = {}
         for name in comparison.added:
-            by_line.setdefault(find_own_line(root, now.chain(name)), []).append(name)
+            by_line.setdefault(find_own_line(root, now.chain(_find_cause(examined, name))), []).append(name)
         for names in by_line.values():
             number = f"{len(names)} module{'s' * (len(names) != 1)}"
             message = f"{verb} loads {number} more than at the baseline: {_name_some(names)}"
@@ -83,6 +83,14 @@ def _find_grown(root: Path, examined: Examined) -> Iterator[Finding]:
         names = [Path(path).name for path in comparison.added_shared]
         message = f"{verb} maps shared objects that it did not at the baseline: {_name_some(names)}"
         yield Finding(rule="import-grew", message=message, evidence=comparison.added_shared)
+
+
+def _find_cause(examined: Examined, name: str) -> str:
+    """Give the added module that brought another: the line to name is the one that asked for the first."""
+    loads, added = examined.now.loads, set(examined.comparison.added)
+    while name in loads and loads[name].within in added and loads[name].within != name:
+        name = loads[name].within
+    return name
 
 
 def _find_new_packages(root: Path, examined: Examined) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from trainkit.guards.imports.views import Node, lay_out
 
-_ROW = re.compile(r"import time:\s*(-?\d+|cached) \|\s*(-?\d+|cached)\s*\|( *)(\S+)\s*$")
+_ROW = re.compile(r"import time:\s*(-?\d+|cached)\s*\|\s*(-?\d+|cached)\s*\| ( *)(\S+)\s*$")
 
 
 @dataclass(frozen=True)

@@ -227,7 +227,12 @@ def _read(tree: Tree, target: str, facts: dict[str, Any]) -> Imported:
         loads=good,
         edges=tuple(_read_edge(row, brought) for row in facts["edges"] if row[3] in files),
         failed=tuple(load for load in loads if not load.loaded),
-        pyc={name: size for name, _, _, size in facts["modules"] if size},
+        # A .pyc holds the path of its source once: that of the tree must not count.
+        pyc={
+            name: size - len(str(tree.path)) * file.startswith(f"{tree.path}/")
+            for name, file, _, size in facts["modules"]
+            if size
+        },
         compiled=tuple(facts["compiled"]),
         shared=tuple(facts["shared"]),
         num_collections=facts["collections"][0],

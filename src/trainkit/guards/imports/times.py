@@ -91,4 +91,10 @@ def _quantile(freedom: int) -> float:
     if freedom <= len(_T99):
         return _T99[freedom - 1]
     z = statistics.NormalDist().inv_cdf(0.995)
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return sum(term / freedom**power for power, term in enumerate(terms))
