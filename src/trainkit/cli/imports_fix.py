@@ -20,8 +20,19 @@ def add_fix_options(parser: Parser) -> None:
     add("--advise", action="store_true", help="say which imports could come later, and what each would save")
     add("--fix", action="store_true", help="try the advice in a copy, prove it, and show the diff")
     add("--test", metavar="CMD", default="", help="what proves a fix: each test must end as before")
-    add("--verify", metavar="CMD", default="", help="what proves a fix: this training must stay bitwise identical")
-    add("--share", metavar="PATH", action="append", default=[], help="a file or folder that git ignores and they need")
+    add(
+        "--verify",
+        metavar="CMD",
+        default="",
+        help="what proves a fix: this training must stay bitwise identical",
+    )
+    add(
+        "--share",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="a file or folder that git ignores and they need",
+    )
     add("--write", action="store_true", help="put what was proven into your files")
 
 
@@ -31,7 +42,12 @@ def wants_fix(options: argparse.Namespace) -> bool:
     Raises:
         UsageError: an option is given without the one it belongs to.
     """
-    proof = {"--test": options.test, "--verify": options.verify, "--share": options.share, "--write": options.write}
+    proof = {
+        "--test": options.test,
+        "--verify": options.verify,
+        "--share": options.share,
+        "--write": options.write,
+    }
     given = [name for name, value in proof.items() if value]
     if given and not options.fix:
         raise UsageError("usage", f"{given[0]} belongs to --fix; see trainkit imports --help")

@@ -30,9 +30,8 @@ def _render_told(told: Told) -> Iterator[str]:
     step = told.step
     yield f"{told.outcome:12} {_describe_cost(step)}"
     for edit in step.edits:
-        shown = f"  {edit.shown()}" if edit.placements else ""
-        how = f"  -> {edit.how()}" if edit.placements and not edit.blocked else ""
-        yield f"{'':12} {edit.file}:{edit.line}{shown}{how}"
+        how = "" if edit.blocked else f"  -> {edit.how()}"
+        yield f"{'':12} {edit.file}:{edit.line}  {edit.shown}{how}"
     if told.reason:
         yield f"{'':12} {told.reason}"
 

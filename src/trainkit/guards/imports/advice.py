@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import groupby
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from trainkit.guards.imports.graph import ROOT
@@ -16,16 +16,38 @@ from trainkit.guards.imports.names import Holder, Statement
 from trainkit.guards.imports.project import Project, SourceFile
 
 Cut = tuple[str, int, str]  # file relative to the project, line, module that it asks for
+# What is asked for instead: (by a line or a module, for taking a name, this module).
+Added = tuple[Cut | str, Cut | None, str]
+_SHOWN = 100  # letters
 _WORTH = 0.01  # of all modules or of the time: less is no reason to edit a file
 # Functions that are compiled by others, which know no import statement; decorators that read no annotation.
-_COMPILERS = {"jit", "njit", "script", "vectorize", "guvectorize", "cuda", "compile", "kernel", "script_method"}
+_COMPILERS = {
+    "jit",
+    "njit",
+    "script",
+    "vectorize",
+    "guvectorize",
+    "cuda",
+    "compile",
+    "kernel",
+    "script_method",
+}
 _NEUTRAL = {
     "abstractmethod", "asynccontextmanager", "autocast", "cache", "cached_property", "classmethod", "contextmanager",
     "fixture", "inference_mode", "lru_cache", "no_grad", "overload", "override", "parametrize", "property",
     "rank_zero_only", "record", "setter", "staticmethod", "wraps",
 }  # fmt: skip
 # They change other libraries when they are imported, or must come before them.
-_PATCHING = {"comet_ml", "ddtrace", "eventlet", "gevent", "horovod", "intel_extension_for_pytorch", "readline", "unsloth"}
+_PATCHING = {
+    "comet_ml",
+    "ddtrace",
+    "eventlet",
+    "gevent",
+    "horovod",
+    "intel_extension_for_pytorch",
+    "readline",
+    "unsloth",
+}
 
 
 @dataclass(frozen=True)
@@ -46,10 +68,10 @@ class Edit:
     file: str
     family: str
     cuts: frozenset[Cut]
+    shown: str = ""  # the imports as they stand
     placements: tuple[Placement, ...] = ()
     blocked: str = ""
-    # What is asked for instead: by a line that takes a name of a package, or by a module itself.
-    added: tuple[tuple[Cut | str, str], ...] = ()
+    added: tuple[Added, ...] = ()
 
     @property
     def line(self) -> int:
@@ -62,11 +84,6 @@ class Edit:
         return len({(p.statement.line, holder.line) for p in self.placements for holder in p.holders}) + any(
             p.typing or p.lazy for p in self.placements
         )
-
-    def shown(self) -> str:
-        """Give the imports as they stand."""
-        by_line = groupby(sorted(self.placements, key=lambda p: p.statement.line), key=lambda p: p.statement)
-        return "; ".join(statement.shown(frozenset(p.name for p in rows)) for statement, rows in by_line)
 
     def how(self) -> str:
         """Say how they would be imported."""
@@ -86,41 +103,56 @@ class Step:
     cost: Cost
 
 
-@dataclass
 class Graph:
-    """What asked for what in one run, and what is left when some of it does not."""
+    """What asked for what in one run, and what is left when some of the project's own lines do not."""
 
-    imported: Imported
-    root: Path
-    _after: dict[str, list[tuple[Cut, str]]] = field(default_factory=lambda: defaultdict(list))
-    _below: dict[str, set[str]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for edge in self.imported.edges:
-            cut = (self.name_file(edge.file), edge.line, edge.imported)
-            self._after[edge.within].append((cut, edge.imported))
-        for name in self.imported.modules:  # put there by code: by its package, else by nobody we know
-            if name not in self.imported.loads:
+    def __init__(self, imported: Imported, root: Path) -> None:
+        self.imported = imported
+        self._root = f"{os.path.realpath(root)}{os.sep}"
+        self._own: dict[str, set[tuple[Cut, str]]] = defaultdict(set)  # what lines of the project ask for
+        self._others: dict[str, set[str]] = defaultdict(set)
+        self._below: dict[str, set[str]] = {}
+        for edge in imported.edges:
+            file = self.name_file(edge.file)
+            if os.path.isabs(file) or file.startswith("<"):
+                self._others[edge.within].add(edge.imported)
+            else:
+                self._own[edge.within].add(((file, edge.line, edge.imported), edge.imported))
+        for name in imported.modules:  # put there by code: by its package, else by nobody we know
+            if name not in imported.loads:
                 package = name.rpartition(".")[0]
-                self._after[package if package in self.imported.modules else ROOT].append((("", 0, name), name))
+                self._others[package if package in imported.modules else ROOT].add(name)
 
+    @lru_cache(maxsize=None)  # noqa: B019  # a graph lives as long as the command
     def name_file(self, file: str) -> str:
         """Give a file of the project relative to it, others as they are."""
-        real = os.path.realpath(file)
-        root = f"{os.path.realpath(self.root)}{os.sep}"
-        return real.removeprefix(root) if real.startswith(root) else file
+        real = os.path.realpath(file) if os.path.isabs(file) else f"<{file}>"
+        return real.removeprefix(self._root) if real.startswith(self._root) else real
 
     @cached_property
     def files(self) -> dict[str, str]:
         """Give the project's own modules: name -> relative file."""
-        named = {name: self.name_file(file) for name, file in self.imported.modules.items() if file}
+        named = {
+            name: self.name_file(file) for name, file in self.imported.modules.items() if os.path.isabs(file)
+        }
         return {name: file for name, file in named.items() if not os.path.isabs(file)}
+
+    def is_answered(self, name: str) -> bool:
+        """Say whether the package of a module seems to load it by a `__getattr__` of its own."""
+        package, _, child = name.rpartition(".")
+        file = Path(self.imported.modules.get(package, ""))
+        source = (
+            file.read_text(encoding="utf-8", errors="replace")
+            if file.suffix == ".py" and file.is_file()
+            else ""
+        )
+        return "def __getattr__" in source and re.search(rf"\b{re.escape(child)}\b", source) is not None
 
     @cached_property
     def cuts(self) -> dict[str, list[Cut]]:
         """Give by file what its lines asked for."""
         found: dict[str, set[Cut]] = defaultdict(set)
-        for rows in self._after.values():
+        for rows in self._own.values():
             for cut, _ in rows:
                 found[cut[0]].add(cut)
         return {file: sorted(cuts) for file, cuts in found.items()}
@@ -129,16 +161,18 @@ class Graph:
         """Give the modules that are still loaded with `edits`."""
         cuts: set[Cut] = set()
         added: dict[Cut | str, list[str]] = defaultdict(list)
+        edits = list(edits)
         for edit in edits:
             cuts |= edit.cuts
-            for key, name in edit.added:
+        for key, taking, name in (each for edit in edits for each in edit.added):
+            if taking not in cuts:
                 added[key].append(name)
         seen = {start}
         waiting = [start]
         while waiting:
             within = waiting.pop()
-            found = list(added.get(within, ()))
-            for cut, name in self._after.get(within, ()):
+            found = [*added.get(within, ()), *self._others.get(within, ())]
+            for cut, name in self._own.get(within, ()):
                 if cut not in cuts:
                     found.append(name)
                     found += added.get(cut, ())
@@ -157,8 +191,7 @@ class Graph:
         if family not in self._below:
             cuts = {
                 cut
-                for file, rows in self.cuts.items()
-                if not os.path.isabs(file)
+                for rows in self.cuts.values()
                 for cut in rows
                 if cut[2] == family or cut[2].startswith(family + ".")
             }
@@ -171,7 +204,10 @@ class Graph:
 
     def is_worth(self, saves: frozenset[str]) -> bool:
         """Say whether it is worth an edit that these modules disappear."""
-        cost, whole = self.imported.total_of(sorted(saves)), self.imported.total_of(list(self.imported.modules))
+        cost, whole = (
+            self.imported.total_of(sorted(saves)),
+            self.imported.total_of(list(self.imported.modules)),
+        )
         return cost.num_modules > _WORTH * whole.num_modules or cost.cpu_s > _WORTH * whole.cpu_s > 0
 
 
@@ -194,13 +230,21 @@ def _list_edits_of(judge: _Judge) -> Iterator[Edit]:
             for name, target in statement.names:
                 groups[judge.find_family(statement, name)].append((statement, name, target))
     for family, members in groups.items():
-        cuts = frozenset(judge.list_cuts(family, members))
+        cuts = frozenset(judge.list_cuts(members))
         placed = [judge.place(statement, name, target) for statement, name, target in members]
         reasons = [each for each in placed if isinstance(each, str)]
         good = tuple(each for each in placed if isinstance(each, Placement))
         if cuts:
             added = tuple(judge.list_added(family, good))
-            yield Edit(judge.file.path, family, cuts, good, next(iter(reasons), ""), added)
+            yield Edit(judge.file.path, family, cuts, _show(members), good, next(iter(reasons), ""), added)
+
+
+def _show(members: list[tuple[Statement, str, str]]) -> str:
+    statements = {
+        statement: frozenset(t for each, _, t in members if each is statement) for statement, *_ in members
+    }
+    text = "; ".join(statement.shown(targets) for statement, targets in statements.items())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN].rpartition(' ')[0]} ..."
 
 
 class _Judge:
@@ -222,28 +266,40 @@ class _Judge:
         asked = self._ask(statement, name)
         return asked if asked in self._graph.files else asked.partition(".")[0]
 
-    def list_cuts(self, family: str, members: list[tuple[Statement, str, str]]) -> Iterator[Cut]:
-        """Give what a file's lines ask for that would no longer be asked for."""
+    def list_cuts(self, members: list[tuple[Statement, str, str]]) -> Iterator[Cut]:
+        """Give what a file's lines ask for that would no longer be asked for, and the names they would not take."""
         taken: dict[Statement, set[str]] = defaultdict(set)
         for statement, _, target in members:
             taken[statement].add(target)
         for statement, targets in taken.items():
-            whole = targets == {target for _, target in statement.names}
-            for cut in self._graph.cuts.get(self.file.path, ()):
-                if statement.line <= cut[1] <= statement.end_line:
-                    if whole or cut[2] == family or cut[2].startswith(family + "."):
-                        yield cut
+            rest = {self._ask(statement, name) for name, target in statement.names if target not in targets}
+            asked = [
+                cut
+                for cut in self._graph.cuts.get(self.file.path, ())
+                if statement.line <= cut[1] <= statement.end_line
+            ]
+            yield from (cut for cut in asked if not any(f"{name}.".startswith(f"{cut[2]}.") for name in rest))
+            base = self.file.resolve(statement.module)
+            yield from (
+                (self.file.path, statement.line, f"{base}:{name}")
+                for name, target in statement.names
+                if asked and target in targets
+            )
 
-    def list_added(self, family: str, placements: Iterable[Placement]) -> Iterator[tuple[Cut | str, str]]:
+    def list_added(self, family: str, placements: Iterable[Placement]) -> Iterator[Added]:
         """Give what is asked for instead: typing by the module, a package's names by those who take them."""
         package = self.file.module
         names = {place.name for place in placements if place.lazy}
         if any(place.typing or place.lazy for place in placements):
-            yield next((name for name, file in self._graph.files.items() if file == self.file.path), ROOT), "typing"
+            yield (
+                next((name for name, file in self._graph.files.items() if file == self.file.path), ROOT),
+                None,
+                "typing",
+            )
         for file in self.project.files.values() if names else ():
             for module, name, line in file.takes:
                 if module == package and name in {*names, "*"} and file.path != self.file.path:
-                    yield (file.path, line, package), family
+                    yield (file.path, line, package), (file.path, line, f"{package}:{name}"), family
 
     def place(self, statement: Statement, name: str, target: str) -> Placement | str:
         """Give the new place of one name, or the reason why it stays."""
@@ -252,7 +308,11 @@ class _Judge:
             self._check_statement(statement, name, target)
             or self._check_uses(target)
             or self._check_value(statement, name)
-            or (self._check_package(statement, name, target) if self.file.is_package else self._check_takers(statement, target))
+            or (
+                self._check_package(statement, name, target)
+                if self.file.is_package
+                else self._check_takers(statement, target)
+            )
         )
         if reason:
             return f"{at}: {target} {reason}"
@@ -272,7 +332,9 @@ class _Judge:
         else:
             yield target, f"{statement.module}{'.' if statement.module.strip('.') else ''}{name}"
         child = base.removeprefix(self.file.module + ".").partition(".")[0]
-        bound = {each for other in self.file.names.statements for _, each in other.names} | {*self.file.names.others}
+        bound = {each for other in self.file.names.statements for _, each in other.names} | {
+            *self.file.names.others
+        }
         if base.startswith(self.file.module + ".") and child not in bound:
             yield child, f".{child}"
 
@@ -285,7 +347,9 @@ class _Judge:
             return "brings names that are not known"
         if target in names.others:
             return f"is bound by line {names.others[target]}, too"
-        if len(same) > 1 and any(each.module or each.place != "top" or target not in _plain(each) for each in same):
+        if len(same) > 1 and any(
+            each.module or each.place != "top" or target not in _plain(each) for each in same
+        ):
             return f"is imported by lines {', '.join(str(each.line) for each in same)}"
         if names.dynamic:
             return f"may be what {names.dynamic[1]}() of line {names.dynamic[0]} reads"
@@ -348,7 +412,9 @@ class _Judge:
         asked = self._ask(statement, name)
         if asked == self.file.module or {"_LAZY", "__dir__"} & names.others.keys():
             return "cannot be asked for by a __getattr__"
-        if (folder.with_suffix(".py").exists() or folder.is_dir()) and asked != f"{self.file.module}.{target}":
+        if (
+            folder.with_suffix(".py").exists() or folder.is_dir()
+        ) and asked != f"{self.file.module}.{target}":
             return f"has the name of the submodule {self.file.module}.{target}"
         if not names.has_all and any(self.file.module in file.stars for file in self.project.files.values()):
             return "may be taken by an import of *"
@@ -359,19 +425,33 @@ def _plain(statement: Statement) -> set[str]:
     return {target for name, target in statement.names if name.partition(".")[0] == target}
 
 
-def plan_step(project: Project, graph: Graph, edits: list[Edit], kept: list[Edit]) -> tuple[Step | None, list[Edit]]:
-    """Give the best next step beside what is kept, and the edits that turn out to be unsafe (with the reason)."""
-    refused: list[Edit] = []
+def plan_step(
+    project: Project, graph: Graph, edits: list[Edit], kept: list[Edit]
+) -> tuple[Step | None, list[tuple[Step, str]]]:
+    """Give the best next step beside what is kept; and what looked good and is a risk, with the reason."""
+    refused: list[tuple[Step, str]] = []
     good = [edit for edit in edits if not edit.blocked and edit not in kept]
     while True:
         step = _find_best(graph, good, kept)
         if step is None:
             return None, refused
-        reason = find_risk(project, graph, step, kept)
+        module, reason = find_risk(project, graph, step, kept)
         if not reason:
             return step, refused
-        refused += [replace(edit, blocked=reason) for edit in step.edits]
-        good = [edit for edit in good if edit not in step.edits]
+        guilty = find_guilty(graph, step, kept, module)
+        refused.append((replace(step, edits=guilty), reason))
+        good = [edit for edit in good if edit not in guilty]
+
+
+def find_guilty(graph: Graph, step: Step, kept: list[Edit], module: str) -> tuple[Edit, ...]:
+    """Give those edits of a step without any one of which a module would be loaded as before."""
+    guilty = []
+    for edit in step.edits:
+        others = [each for each in step.edits if each is not edit]
+        if module not in graph.saved([*kept, *others]):
+            guilty.append(edit)
+    direct = [edit for edit in guilty if edit.family == module]
+    return tuple(direct or guilty or step.edits)
 
 
 def _find_best(graph: Graph, good: list[Edit], kept: list[Edit]) -> Step | None:
@@ -408,18 +488,21 @@ def _shrink(graph: Graph, step: Step, kept: list[Edit], before: frozenset[str]) 
     return step
 
 
-def find_risk(project: Project, graph: Graph, step: Step, kept: list[Edit]) -> str:
-    """Say why a step may change more than the start: what disappears acts when it is imported, or is reached by others."""
+def find_risk(project: Project, graph: Graph, step: Step, kept: list[Edit]) -> tuple[str, str]:
+    """Name a module that would not be loaded and is needed: it acts when it is imported, or others reach it; say why."""
     for name in sorted(step.saves & graph.files.keys()):
         effect = project.find_effect(graph.files[name])
         if effect:
-            return f"{name} would not be loaded, and it acts when it is imported ({effect})"
+            return name, f"{name} would not be loaded, and it acts when it is imported ({effect})"
     edits = [*kept, *step.edits]
     answered = {
-        f"{project.files[edit.file].module}.{name}" for edit in edits for place in edit.placements for name, _ in place.lazy
+        f"{project.files[edit.file].module}.{name}"
+        for edit in edits
+        for place in edit.placements
+        for name, _ in place.lazy
     }
     for name in sorted(step.saves - answered):
         user = project.find_user(name) if "." in name else ""
-        if user and name not in graph.reach(edits, name.rpartition(".")[0]):
-            return f"{name} would not be loaded, and {user} reaches it without importing it"
-    return ""
+        if user and name not in graph.reach(edits, name.rpartition(".")[0]) and not graph.is_answered(name):
+            return name, f"{name} would not be loaded, and {user} reaches it without importing it"
+    return "", ""

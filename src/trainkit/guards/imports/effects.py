@@ -29,7 +29,10 @@ def has_hook(node: ast.ClassDef) -> bool:
 
 def registers(node: ast.FunctionDef, names: Names) -> bool:
     """Say whether a function writes into something that outlives it: of its module, or of its own object."""
-    local = {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)} - {"self", "cls"}
+    local = {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)} - {
+        "self",
+        "cls",
+    }
 
     def outlives(target: ast.expr) -> bool:
         root = find_root(target)
@@ -70,7 +73,9 @@ def _acts(node: ast.stmt, names: Names, hooks: Hooks) -> bool:
         return written or (isinstance(value, ast.Call) and _is_registering(value.func, hooks))
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         bases = {find_last(base) for base in getattr(node, "bases", [])}
-        return bool(bases & hooks.classes) or any(_is_registering(each, hooks) for each in node.decorator_list)
+        return bool(bases & hooks.classes) or any(
+            _is_registering(each, hooks) for each in node.decorator_list
+        )
     return False
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.errors import CannotJudgeError
-from trainkit.guards.imports.advice import Edit, Graph, Step, list_edits, plan_step
+from trainkit.guards.imports.advice import Edit, Graph, Step, find_guilty, list_edits, plan_step
 from trainkit.guards.imports.measure import Imported, Target, measure, run_probe
 from trainkit.guards.imports.project import Project, read_project
 from trainkit.guards.imports.proof import Proof
@@ -54,7 +54,9 @@ class Advice:
         """Give the change as a unified diff."""
         text = []
         for name, before, after in self.files:
-            sides = [content.decode("utf-8", "replace").splitlines(keepends=True) for content in (before, after)]
+            sides = [
+                content.decode("utf-8", "replace").splitlines(keepends=True) for content in (before, after)
+            ]
             for line in difflib.unified_diff(*sides, f"a/{name}", f"b/{name}"):
                 text.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
         return "".join(text)
@@ -83,39 +85,35 @@ class _Search:
         self.project, self.graph = project, graph
         self.edits = list_edits(project, graph)
         self.kept: list[Step] = []
-        self.refused: list[Edit] = [edit for edit in self.edits if edit.blocked]
+        self._refused: list[tuple[Step, str]] = []
 
     def kept_edits(self) -> list[Edit]:
         """Give the edits of all steps that are kept."""
         return [edit for step in self.kept for edit in step.edits]
 
     def steps(self) -> Iterator[Step]:
-        """Give the best step, again and again; what is not refused until the next is asked for is kept."""
+        """Give the best step, again and again; what is not rejected until the next is asked for is kept."""
         while True:
             step, refused = plan_step(self.project, self.graph, self.edits, self.kept_edits())
-            self._drop(refused)
-            self.refused += refused
+            for each, _ in refused:
+                self.drop(each.edits)
+            self._refused += refused
             if step is None:
                 return
             self.kept.append(step)
             yield step
 
-    def reject(self, step: Step) -> None:
-        """Take a step back; it is not tried again."""
-        self.kept.remove(step)
-        self._drop(step.edits)
-
-    def _drop(self, edits: Sequence[Edit]) -> None:
-        gone = {(edit.file, edit.family) for edit in edits}
-        self.edits = [edit for edit in self.edits if (edit.file, edit.family) not in gone]
+    def drop(self, edits: Sequence[Edit]) -> None:
+        """Do not try these again."""
+        self.edits = [edit for edit in self.edits if edit not in edits]
 
     def list_blocked(self) -> list[Told]:
         """Give the imports that stay and would save something, the dearest first."""
         kept = self.kept_edits()
         before = self.graph.saved(kept)
-        told = []
-        for edit in self.refused:
-            saves = self.graph.saved([*kept, edit]) - before
+        told = [Told(step, "left alone", reason) for step, reason in self._refused]
+        for edit in self.edits:
+            saves = self.graph.saved([*kept, edit]) - before if edit.blocked else frozenset()
             if self.graph.is_worth(saves):
                 step = Step((edit,), saves, self.graph.imported.total_of(sorted(saves)))
                 told.append(Told(step, "left alone", edit.blocked))
@@ -124,7 +122,12 @@ class _Search:
 
 def _tell(imported: Imported, told: list[Told], search: _Search, **more: Any) -> Advice:
     return Advice(
-        imported.target, len(imported.modules), imported.cpu_s, tuple(told), tuple(search.list_blocked()), **more
+        imported.target,
+        len(imported.modules),
+        imported.cpu_s,
+        tuple(told),
+        tuple(search.list_blocked()),
+        **more,
     )
 
 
@@ -190,28 +193,31 @@ class _Work:
         """Try step after step; take back what does not make disappear what it should."""
         for step in self.search.steps():
             self._progress(f"trying {step.edits[0].file}:{step.edits[0].line}")
-            reason = self._try()
+            reason, stayed = self._try()
             if reason:
-                self._reject(step, reason)
+                others = [edit for edit in self.search.kept_edits() if edit not in step.edits]
+                guilty = find_guilty(self.search.graph, step, others, stayed) if stayed else step.edits
+                self._reject(step, reason, guilty)
                 self._apply()
 
-    def _try(self) -> str:
-        """Measure with all that is kept; say what is not as it should be."""
+    def _try(self) -> tuple[str, str]:
+        """Measure with all that is kept; say what is not as it should be, and which module is there still."""
         try:
             self._apply()
             after = measure(self._candidate, self._target, prove=False)
         except CannotRewriteError as error:
-            return str(error)
+            return str(error), ""
         except CannotJudgeError as error:
-            return " ".join([str(error), *error.evidence[-1:]])
+            return " ".join([str(error), *error.evidence[-1:]]), ""
         expected = self.search.graph.saved(self.search.kept_edits())
         stayed = sorted(expected & after.modules.keys(), key=list(after.modules).index)
         if stayed:
             line = next(iter(after.chain(stayed[0])), None)
             place = f" by {self.search.graph.name_file(line.file)}:{line.line}" if line else ""
-            return f"{stayed[0]} is still loaded{place}" + (f", and {len(stayed) - 1} more" if stayed[1:] else "")
+            more = f", and {len(stayed) - 1} more" if stayed[1:] else ""
+            return f"{stayed[0]} is still loaded{place}{more}", stayed[0]
         came = sorted(after.modules.keys() - self.imported.modules.keys())
-        return f"{came[0]} comes instead" if came else ""
+        return (f"{came[0]} comes instead" if came else ""), ""
 
     def _apply(self) -> None:
         """Write the edits of all steps that are kept; files without any are as they were."""
@@ -229,7 +235,7 @@ class _Work:
         steps = list(self.search.kept)
         rejected = self._bisect(proof, [], steps)
         for step, reason in rejected:
-            self._reject(step, reason)
+            self._reject(step, reason, step.edits)
         if rejected:
             self._drop_idle()
             self._apply()
@@ -241,7 +247,7 @@ class _Work:
         for step in list(self.search.kept):
             others = [edit for edit in self.search.kept_edits() if edit not in step.edits]
             if not graph.is_worth(graph.saved([*others, *step.edits]) - graph.saved(others)):
-                self._reject(step, "saves nothing by itself, and what it needs was rejected")
+                self._reject(step, "saves nothing by itself, and what it needs was rejected", ())
 
     def _bisect(self, proof: Proof, good: list[Step], steps: list[Step]) -> list[tuple[Step, str]]:
         """Add to `good` what can be added of `steps`; give the others with what they break."""
@@ -261,8 +267,10 @@ class _Work:
         self.search.kept = [*good, *(step for step, _ in rejected)]
         return rejected
 
-    def _reject(self, step: Step, reason: str) -> None:
-        self.search.reject(step)
+    def _reject(self, step: Step, reason: str, guilty: Sequence[Edit]) -> None:
+        """Take a step back; the edits that are to blame are not tried again."""
+        self.search.kept.remove(step)
+        self.search.drop(guilty)
         self._rejected.append(Told(step, "rejected", reason))
 
     def list_told(self) -> list[Told]:
@@ -295,7 +303,9 @@ def write(root: Path, advice: Advice) -> list[str]:
         for name, before, after in advice.files:
             path = (root / name).resolve()
             if not path.is_file() or path.read_bytes() != before:
-                raise CannotJudgeError("fix-stale", f"{name} has changed since it was measured: nothing was written")
+                raise CannotJudgeError(
+                    "fix-stale", f"{name} has changed since it was measured: nothing was written"
+                )
             ready.append((path, before, stack.enter_context(_prepare(path, after))))
         try:
             for path, before, temporary in ready:

@@ -54,11 +54,15 @@ class Statement:
     def shown(self, bound: frozenset[str] | None = None) -> str:
         """Give the import as one writes it, of some of its names."""
         names = [
-            name if target == name.partition(".")[0] and target not in self.explicit else f"{name} as {target}"
+            name
+            if target == name.partition(".")[0] and target not in self.explicit
+            else f"{name} as {target}"
             for name, target in self.names
             if bound is None or target in bound
         ]
-        return f"from {self.module} import {', '.join(names)}" if self.module else f"import {', '.join(names)}"
+        return (
+            f"from {self.module} import {', '.join(names)}" if self.module else f"import {', '.join(names)}"
+        )
 
 
 @dataclass
@@ -85,7 +89,9 @@ def read_names(source: str) -> Names:
     tree = ast.parse(source)
     reader = _Reader()
     reader.names.future = any(
-        isinstance(node, ast.ImportFrom) and node.module == "__future__" and any(a.name == "annotations" for a in node.names)
+        isinstance(node, ast.ImportFrom)
+        and node.module == "__future__"
+        and any(a.name == "annotations" for a in node.names)
         for node in tree.body
     )
     reader.visit(tree)
@@ -197,7 +203,9 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Subscript(self, node: ast.Subscript) -> None:  # noqa: N802
         base = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
-        if self._override is None and (base[:1].isupper() or base in {"list", "dict", "tuple", "type", "set"}):
+        if self._override is None and (
+            base[:1].isupper() or base in {"list", "dict", "tuple", "type", "set"}
+        ):
             for each in ast.walk(node.slice):
                 if isinstance(each, ast.Constant) and isinstance(each.value, str):
                     self.read_text(each.value, each.lineno, "typing")
@@ -364,9 +372,7 @@ def _list_bound(body: list[ast.stmt] | list[ast.expr]) -> tuple[set[str], set[st
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             bound.add(node.name)
         elif isinstance(node, _COMPREHENSIONS):
-            bound.update(
-                each.target.id for each in ast.walk(node) if isinstance(each, ast.NamedExpr)
-            )
+            bound.update(each.target.id for each in ast.walk(node) if isinstance(each, ast.NamedExpr))
         elif not isinstance(node, ast.Lambda):
             bound.update(_list_bound_by(node))
             waiting += ast.iter_child_nodes(node)
@@ -393,7 +399,10 @@ def _list_type_comments(source: str) -> Iterator[tuple[int, str]]:
             if match:
                 text = match[1].partition("#")[0].strip()
                 signature = re.fullmatch(r"\((.*)\)\s*->\s*(.+)", text)
-                yield token.start[0], f"({signature[1].replace('*', '')}, {signature[2]})" if signature else text
+                yield (
+                    token.start[0],
+                    f"({signature[1].replace('*', '')}, {signature[2]})" if signature else text,
+                )
     except (tokenize.TokenError, SyntaxError):  # what the parser has taken: nothing more to see
         return
 

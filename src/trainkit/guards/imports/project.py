@@ -13,14 +13,28 @@ from pathlib import Path
 from trainkit.guards.imports.effects import Hooks, has_hook, list_effects, registers
 from trainkit.guards.imports.names import Names, read_names
 
-# What reads annotations while the program runs: with these a name in one is needed.
+# What reads the annotations of functions while the program runs: with these a name in one is needed.
 _READERS = {
-    "attrs", "beartype", "cattrs", "cyclopts", "draccus", "fastapi", "hydra_zen", "jaxtyping", "jsonargparse", "mashumaro",
-    "msgspec", "omegaconf", "plum", "pydantic", "simple_parsing", "sqlmodel", "typeguard", "typer", "tyro",
-}  # fmt: skip
+    "beartype",
+    "draccus",
+    "hydra_zen",
+    "jaxtyping",
+    "jsonargparse",
+    "plum",
+    "simple_parsing",
+    "typeguard",
+    "typer",
+    "tyro",
+}
 _READING = {"get_type_hints", "get_annotations", "__annotations__", "singledispatch", "singledispatchmethod"}
 _DOTTED = re.compile(r"[A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)+")
-_SETTERS = {"setattr", "delattr", "getattr", "hasattr", "object"}  # of monkeypatch, mock.patch, and Python's own
+_SETTERS = {
+    "setattr",
+    "delattr",
+    "getattr",
+    "hasattr",
+    "object",
+}  # of monkeypatch, mock.patch, and Python's own
 
 
 @dataclass
@@ -33,9 +47,12 @@ class SourceFile:
     names: Names
     tree: ast.Module
     asked: set[str] = field(default_factory=set)  # modules that its imports may ask for, at any depth
-    takes: list[tuple[str, str, int]] = field(default_factory=list)  # (module, name, line) of each from-import
+    takes: list[tuple[str, str, int]] = field(
+        default_factory=list
+    )  # (module, name, line) of each from-import
     stars: set[str] = field(default_factory=set)
     chains: dict[str, int] = field(default_factory=dict)  # dotted names that lead through an import -> line
+    patched: dict[str, int] = field(default_factory=dict)  # dotted names in strings
     stored: set[str] = field(default_factory=set)  # those that are assigned to
 
     def resolve(self, module: str) -> str:
@@ -61,7 +78,7 @@ class Project:
     def _taken(self) -> dict[str, list[tuple[str, int]]]:
         taken: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for file in self.files.values():
-            for dotted, line in file.chains.items():
+            for dotted, line in [*file.chains.items(), *file.patched.items()]:
                 parts = dotted.split(".")
                 for end in range(1, len(parts) + 1):
                     taken[".".join(parts[:end])].append((file.path, line))
@@ -70,15 +87,19 @@ class Project:
     def find_taker(self, module: str, name: str, *, but: str) -> str:
         """Give the place in another file that takes `name` out of `module`, or that takes everything."""
         places = [(path, line) for path, line in self._taken.get(f"{module}.{name}", ()) if path != but]
-        places += [(file.path, 1) for file in self.files.values() if module in file.stars and file.path != but]
+        places += [
+            (file.path, 1) for file in self.files.values() if module in file.stars and file.path != but
+        ]
         return "{}:{}".format(*min(places)) if places else ""
 
     def find_user(self, module: str) -> str:
         """Give the place that reaches `module` by its dotted name without importing it itself."""
-        for path, line in sorted(self._taken.get(module, ())):
+        for path in sorted({path for path, _ in self._taken.get(module, ())}):
             file = self.files[path]
-            if not any((asked + ".").startswith(module + ".") for asked in file.asked):
-                return f"{path}:{line}"
+            asked = (f"{each}.".startswith(f"{module}.") for each in (file.module, *file.asked))
+            lines = [line for chain, line in file.chains.items() if f"{chain}.".startswith(f"{module}.")]
+            if lines and not any(asked):
+                return f"{path}:{min(lines)}"
         return ""
 
     def is_stored(self, dotted: str) -> bool:
@@ -173,7 +194,8 @@ def _read_references(file: SourceFile) -> None:
                 roots[alias.asname or alias.name] = f"{module}.{alias.name}"
     for node in ast.walk(file.tree):
         for dotted in _list_dotted(node, roots):
-            file.chains.setdefault(dotted, node.lineno)  # type: ignore[attr-defined]
+            found = file.patched if isinstance(node, ast.Constant) else file.chains
+            found.setdefault(dotted, node.lineno)  # type: ignore[attr-defined]
             if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
                 file.stored.add(dotted)
 
@@ -201,5 +223,3 @@ def _resolve_chain(node: ast.AST, roots: dict[str, str]) -> str:
         node = node.value
     root = roots.get(node.id, "") if isinstance(node, ast.Name) else ""
     return ".".join([root, *parts]) if root else ""
-
-

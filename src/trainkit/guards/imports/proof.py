@@ -32,7 +32,10 @@ class Outcome:
     def count(self) -> str:
         """Say how many tests ended how."""
         counted = Counter(self.cases.values())
-        return ", ".join(f"{counted[each]} {each}" for each in sorted(counted)) or f"exit status {self.returncode}"
+        return (
+            ", ".join(f"{counted[each]} {each}" for each in sorted(counted))
+            or f"exit status {self.returncode}"
+        )
 
 
 class Proof:
@@ -65,8 +68,12 @@ class Proof:
         if self._expected is None:
             self._progress("testing the baseline")
             self._expected = self._test(self._baseline)
-            if "passed" not in self._expected.cases.values() and (self._expected.cases or self._expected.returncode):
-                message = f"on the baseline no test passes ({self._expected.count()}): nothing would be proven"
+            if "passed" not in self._expected.cases.values() and (
+                self._expected.cases or self._expected.returncode
+            ):
+                message = (
+                    f"on the baseline no test passes ({self._expected.count()}): nothing would be proven"
+                )
                 raise CannotJudgeError("proof-empty", message, evidence=self._expected.evidence)
         self._progress("testing the edited tree")
         actual = self._test(candidate)
@@ -121,7 +128,9 @@ class Proof:
             return ""
         return f"training: {result.status}, {result.summary}"
 
-    def _record(self, tree: Tree, options: RunOptions, what: str, deep: Mapping[str, Any] | None = None) -> Run:
+    def _record(
+        self, tree: Tree, options: RunOptions, what: str, deep: Mapping[str, Any] | None = None
+    ) -> Run:
         self._progress(what)
         self._num_runs += 1
         return record_run(tree, options, into=tree.scratch / f"trace-{self._num_runs}", deep=deep)
@@ -143,5 +152,7 @@ def _read_cases(report: Path) -> dict[str, str]:
         while name in cases:
             name += "'"
         kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
-        cases[name] = {"failure": "failed", "error": "error", "skipped": "skipped"}[min(kinds)] if kinds else "passed"
+        cases[name] = (
+            {"failure": "failed", "error": "error", "skipped": "skipped"}[min(kinds)] if kinds else "passed"
+        )
     return cases

@@ -47,7 +47,9 @@ def load_libcst() -> Any:
     try:
         import libcst.metadata
     except ImportError as error:
-        raise UsageError("missing-dependency", "libcst is not installed: pip install 'trainkit[fix]'") from error
+        raise UsageError(
+            "missing-dependency", "libcst is not installed: pip install 'trainkit[fix]'"
+        ) from error
     return libcst
 
 
@@ -109,10 +111,14 @@ class _Imports:
         if not kept or len(kept) == len(aliases):
             return small if kept or not aliases else None
         if "#" in self._cst.Module(body=[]).code_for_node(small):
-            raise CannotRewriteError("a comment stands inside an import of which only some names can be moved")
+            raise CannotRewriteError(
+                "a comment stands inside an import of which only some names can be moved"
+            )
         if inside:
             comma = self._cst.Comma(whitespace_after=self._cst.SimpleWhitespace(" "))
-            kept = [alias.with_changes(comma=comma) for alias in kept[:-1]] + [kept[-1].with_changes(comma=self._cst.MaybeSentinel.DEFAULT)]
+            kept = [alias.with_changes(comma=comma) for alias in kept[:-1]] + [
+                kept[-1].with_changes(comma=self._cst.MaybeSentinel.DEFAULT)
+            ]
             parentheses = {"lpar": None, "rpar": None} if isinstance(small, self._cst.ImportFrom) else {}
             return small.with_changes(names=kept, **parentheses)
         return small.with_changes(names=[*kept[:-1], kept[-1].with_changes(comma=aliases[-1].comma)])
@@ -137,7 +143,9 @@ class _Imports:
                 waiting += old.leading_lines
                 continue
             said = any(row.comment for row in waiting)
-            above = [*waiting, *new.leading_lines] if said else max(waiting, new.leading_lines, key=_count_blank)
+            above = (
+                [*waiting, *new.leading_lines] if said else max(waiting, new.leading_lines, key=_count_blank)
+            )
             body.append(new.with_changes(leading_lines=above))
             waiting = []
         footer = [*waiting, *module.footer]
@@ -149,7 +157,10 @@ class _Imports:
         return module.with_changes(body=body, footer=footer)
 
     def _take_from_line(self, old: Any, new: Any, removed: dict[int, set[str]]) -> Any:
-        kept = [self.keep(small, removed.get(self._lines[small].start.line, set()), inside=False) for small in old.body]
+        kept = [
+            self.keep(small, removed.get(self._lines[small].start.line, set()), inside=False)
+            for small in old.body
+        ]
         if all(after is before for after, before in zip(kept, old.body, strict=True)):
             return new
         good = [small for small in kept if small is not None]
@@ -175,7 +186,10 @@ def _make_mover(cst: Any, positions: Any, imports: _Imports, placements: Sequenc
 
     def list_lines(node: Any, name: str) -> list[Any]:
         wanted = inserted.get((positions[node].start.line, name), {})
-        return [imports.make_line(statement, wanted[statement]) for statement in sorted(wanted, key=lambda s: s.line)]
+        return [
+            imports.make_line(statement, wanted[statement])
+            for statement in sorted(wanted, key=lambda s: s.line)
+        ]
 
     class Mover(cst.CSTTransformer):  # type: ignore[misc, name-defined]
         depth = 0
@@ -210,7 +224,11 @@ def _list_future(cst: Any, imports: _Imports) -> set[str]:
 
 
 def _is_from(cst: Any, small: Any, module: str) -> bool:
-    return isinstance(small, cst.ImportFrom) and getattr(small.module, "value", None) == module and not small.relative
+    return (
+        isinstance(small, cst.ImportFrom)
+        and getattr(small.module, "value", None) == module
+        and not small.relative
+    )
 
 
 def _quote(cst: Any, node: Any, key: str, names: set[str]) -> Any:
@@ -222,7 +240,9 @@ def _quote(cst: Any, node: Any, key: str, names: set[str]) -> Any:
     mark = "'" if '"' in code else '"'
     if mark in code or "\n" in code or "\\" in code:
         raise CannotRewriteError(f"the annotation {code!r} cannot be put in quotes")
-    return node.with_changes(**{key: annotation.with_changes(annotation=cst.SimpleString(f"{mark}{code}{mark}"))})
+    return node.with_changes(
+        **{key: annotation.with_changes(annotation=cst.SimpleString(f"{mark}{code}{mark}"))}
+    )
 
 
 def _walk(cst: Any, node: Any) -> list[Any]:
@@ -258,12 +278,16 @@ def _add_blocks(cst: Any, module: Any, imports: _Imports, placements: Sequence[P
     for place in placements:
         if place.typing or place.lazy:
             wanted[place.statement].add(place.name)
-    lines = [imports.make_line(statement, wanted[statement]) for statement in sorted(wanted, key=lambda s: s.line)]
+    lines = [
+        imports.make_line(statement, wanted[statement]) for statement in sorted(wanted, key=lambda s: s.line)
+    ]
     if lines:
         module = _add_typing(cst, module, lines)
     rows = dict(row for place in placements for row in place.lazy)
     if rows:
-        code = _GETATTR.format(rows="\n".join(f'    "{name}": "{place}",' for name, place in sorted(rows.items())))
+        code = _GETATTR.format(
+            rows="\n".join(f'    "{name}": "{place}",' for name, place in sorted(rows.items()))
+        )
         block = list(cst.parse_module(code, config=module.config_for_parsing).body)
         block[0] = block[0].with_changes(leading_lines=[cst.EmptyLine(indent=False)])
         at = _find_end_of_imports(cst, module)
@@ -273,10 +297,11 @@ def _add_blocks(cst: Any, module: Any, imports: _Imports, placements: Sequence[P
 
 def _space(cst: Any, rest: Sequence[Any]) -> list[Any]:
     """Set what follows off by two blank lines."""
-    if not rest or len(rest[0].leading_lines) > 1:
-        return list(rest)
-    blank = [cst.EmptyLine(indent=False)] * (2 - sum(not row.comment for row in rest[0].leading_lines))
-    return [rest[0].with_changes(leading_lines=[*blank, *rest[0].leading_lines]), *rest[1:]]
+    if not rest:
+        return []
+    rows = rest[0].leading_lines
+    missing = 2 - sum(not row.comment for row in rows)
+    return [rest[0].with_changes(leading_lines=[*[cst.EmptyLine(indent=False)] * missing, *rows]), *rest[1:]]
 
 
 def _add_typing(cst: Any, module: Any, lines: list[Any]) -> Any:
@@ -307,7 +332,12 @@ def _import_type_checking(cst: Any, module: Any) -> Any:
             continue
         if any(each.name.value == "TYPE_CHECKING" for each in small.names):
             return module
-        changed = line.with_changes(body=[small.with_changes(names=[alias.with_changes(comma=_comma(cst)), *small.names]), *line.body[1:]])
+        changed = line.with_changes(
+            body=[
+                small.with_changes(names=[alias.with_changes(comma=_comma(cst)), *small.names]),
+                *line.body[1:],
+            ]
+        )
         return module.with_changes(body=[*module.body[:at], changed, *module.body[at + 1 :]])
     at = _find_start(cst, module)
     line = cst.SimpleStatementLine([cst.ImportFrom(cst.Name("typing"), [alias])])
@@ -326,7 +356,9 @@ def _find_start(cst: Any, module: Any) -> int:
     """Give the place behind the docstring and the imports from __future__."""
     at = 1 if module.body and _is_docstring(cst, module.body[0]) else 0
     for number, line in enumerate(module.body):
-        if isinstance(line, cst.SimpleStatementLine) and any(_is_from(cst, small, "__future__") for small in line.body):
+        if isinstance(line, cst.SimpleStatementLine) and any(
+            _is_from(cst, small, "__future__") for small in line.body
+        ):
             at = number + 1
     return at
 
