@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainkit.cli import COMMANDS, imports_fix
+from trainkit.cli import COMMANDS
 from trainkit.cli.arguments import Parser, find_project, progress_printer, text_options
 from trainkit.errors import CannotJudgeError, UsageError, suggest
 from trainkit.gate import judge, read_tables
@@ -25,10 +25,6 @@ def run(argv: list[str]) -> int:
     options = _parser(name).parse_args(rest)
     root = find_project()
     table = read_tables(root, {})[name]
-    if name == "imports" and imports_fix.wants_fix(options):
-        from trainkit.guards.imports.measure import Target
-
-        return imports_fix.run_fix(root, Target(options.targets[0]), options)
     if getattr(options, "waterfall", None):
         return _write_waterfall(root, options)
     judgement = judge(
@@ -64,7 +60,6 @@ def _parser(name: str) -> Parser:
             type=Path,
             help="write a HAR of one MODULE, for any HAR viewer, and stop",
         )
-        imports_fix.add_fix_options(parser)
     elif name == "golden":
         parser.add_argument("runs", nargs="*", metavar="RUN", help="default: all configured runs")
         parser.add_argument("--update", action="store_true", help="store what training does now")

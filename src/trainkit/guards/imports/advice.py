@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from trainkit.guards.imports.graph import ROOT
@@ -114,7 +114,7 @@ class Graph:
         self._below: dict[str, set[str]] = {}
         for edge in imported.edges:
             file = self.name_file(edge.file)
-            if os.path.isabs(file) or file.startswith("<"):
+            if Path(file).is_absolute() or file.startswith("<"):
                 self._others[edge.within].add(edge.imported)
             else:
                 self._own[edge.within].add(((file, edge.line, edge.imported), edge.imported))
@@ -123,19 +123,21 @@ class Graph:
                 package = name.rpartition(".")[0]
                 self._others[package if package in imported.modules else ROOT].add(name)
 
-    @lru_cache(maxsize=None)  # noqa: B019  # a graph lives as long as the command
+    @cache  # noqa: B019  # a graph lives as long as the command
     def name_file(self, file: str) -> str:
         """Give a file of the project relative to it, others as they are."""
-        real = os.path.realpath(file) if os.path.isabs(file) else f"<{file}>"
+        real = os.path.realpath(file) if Path(file).is_absolute() else f"<{file}>"
         return real.removeprefix(self._root) if real.startswith(self._root) else real
 
     @cached_property
     def files(self) -> dict[str, str]:
         """Give the project's own modules: name -> relative file."""
         named = {
-            name: self.name_file(file) for name, file in self.imported.modules.items() if os.path.isabs(file)
+            name: self.name_file(file)
+            for name, file in self.imported.modules.items()
+            if Path(file).is_absolute()
         }
-        return {name: file for name, file in named.items() if not os.path.isabs(file)}
+        return {name: file for name, file in named.items() if not Path(file).is_absolute()}
 
     def is_answered(self, name: str) -> bool:
         """Say whether the package of a module seems to load it by a `__getattr__` of its own."""

@@ -14,7 +14,7 @@ _HARMLESS_METACLASSES = {"ABCMeta", "EnumMeta", "EnumType", "type"}
 
 @dataclass(frozen=True)
 class Hooks:
-    """Names of the project's classes that act when they are derived from, and functions that note what they get."""
+    """Classes of the project that act when they are derived from, and functions that note what they get."""
 
     classes: set[str]
     functions: set[str]
@@ -28,7 +28,7 @@ def has_hook(node: ast.ClassDef) -> bool:
 
 
 def registers(node: ast.FunctionDef, names: Names) -> bool:
-    """Say whether a function writes into something that outlives it: of its module, or of its own object."""
+    """Say whether a function writes into something that outlives it."""
     local = {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)} - {
         "self",
         "cls",
@@ -50,7 +50,7 @@ def registers(node: ast.FunctionDef, names: Names) -> bool:
 
 
 def list_effects(body: list[ast.stmt], names: Names, hooks: Hooks) -> Iterator[int]:
-    """Give the lines that call something for its effect, write into what is not the module's own, or register."""
+    """Give the lines that call for an effect, write into what is not the module's own, or register."""
     for node in body:
         if _acts(node, names, hooks):
             yield node.lineno

@@ -1,4 +1,4 @@
-"""Advice applied where it is safe: in a scratch copy, edit by edit, measured and proven; what fails is taken back."""
+"""Advice applied in a scratch copy, step by step: measured, proven, and taken back where it fails."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Advice:
-    """What one target's imports could do without; `before` and `after` are (modules, CPU seconds of each run)."""
+    """What one target's imports could do without, and what became of each step."""
 
     target: str
     num_modules: int

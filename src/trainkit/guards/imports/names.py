@@ -30,8 +30,8 @@ class Holder:
 class Use:
     """One use of a module's name.
 
-    `when` is: now (the module is being imported), late (in a function: `holder`), lambda (late, but there is no
-    place for an import), annotation (of the function `holder`), field (annotation of a variable of a class or
+    `when` is: now (the module is being imported), late (in a function: `holder`), lambda (late, but there is
+    no place for an import), annotation (of the function `holder`), field (annotation of a variable of a class or
     of the module), typing (only type checkers look at it), doctest.
     """
 
@@ -139,7 +139,7 @@ class _Reader(ast.NodeVisitor):
             return "lambda", None
         return ("late", self._main) if self._main else ("now", None)
 
-    def visit_Name(self, node: ast.Name) -> None:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> None:
         if not self._is_global(node.id):
             return
         if isinstance(node.ctx, ast.Load):
@@ -162,7 +162,7 @@ class _Reader(ast.NodeVisitor):
 
     # Imports and other bindings
 
-    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:  # noqa: N802
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
         module = "." * node.level + (node.module or "") if isinstance(node, ast.ImportFrom) else ""
         targets = [(a.name, a.asname or (a.name if module else a.name.partition(".")[0])) for a in node.names]
         inner = self._scopes[-1] if self._scopes else None
@@ -175,7 +175,7 @@ class _Reader(ast.NodeVisitor):
 
     visit_ImportFrom = visit_Import  # noqa: N815
 
-    def visit_Assign(self, node: ast.Assign | ast.AugAssign) -> None:  # noqa: N802
+    def visit_Assign(self, node: ast.Assign | ast.AugAssign) -> None:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         if not self._scopes and any(isinstance(t, ast.Name) and t.id == "__all__" for t in targets):
             self._read_exports(node.value)
@@ -189,7 +189,7 @@ class _Reader(ast.NodeVisitor):
             if isinstance(each, ast.Constant) and isinstance(each.value, str):
                 self.names.exported.add(each.value)
 
-    def visit_Call(self, node: ast.Call) -> None:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> None:
         function = node.func
         name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
         if isinstance(function, ast.Attribute) and getattr(function.value, "id", "") == "__all__":
@@ -201,7 +201,7 @@ class _Reader(ast.NodeVisitor):
                     self.read_text(each.value, each.lineno, "typing")
         self.generic_visit(node)
 
-    def visit_Subscript(self, node: ast.Subscript) -> None:  # noqa: N802
+    def visit_Subscript(self, node: ast.Subscript) -> None:
         base = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
         if self._override is None and (
             base[:1].isupper() or base in {"list", "dict", "tuple", "type", "set"}
@@ -211,25 +211,25 @@ class _Reader(ast.NodeVisitor):
                     self.read_text(each.value, each.lineno, "typing")
         self.generic_visit(node)
 
-    def visit_Constant(self, node: ast.Constant) -> None:  # noqa: N802
+    def visit_Constant(self, node: ast.Constant) -> None:
         if self._override and isinstance(node.value, str):
             self.read_text(node.value, node.lineno, *self._override)
 
-    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:  # noqa: N802
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
         self._bind(node.name, node.lineno)
         self.generic_visit(node)
 
-    def visit_MatchAs(self, node: ast.MatchAs | ast.MatchStar) -> None:  # noqa: N802
+    def visit_MatchAs(self, node: ast.MatchAs | ast.MatchStar) -> None:
         self._bind(node.name, node.lineno)
         self.generic_visit(node)
 
     visit_MatchStar = visit_MatchAs  # noqa: N815
 
-    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:  # noqa: N802
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
         self._bind(node.rest, node.lineno)
         self.generic_visit(node)
 
-    def visit_Global(self, node: ast.Global) -> None:  # noqa: N802
+    def visit_Global(self, node: ast.Global) -> None:
         for name in node.names:
             self.names.others.setdefault(name, node.lineno)
             self.names.rebound.add(name)
@@ -240,7 +240,7 @@ class _Reader(ast.NodeVisitor):
 
     # Scopes
 
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self._bind(node.name, node.lineno)
         self.names.has_getattr |= node.name == "__getattr__" and not self._scopes
         decorators = tuple(ast.unparse(each) for each in node.decorator_list)
@@ -258,12 +258,12 @@ class _Reader(ast.NodeVisitor):
 
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
 
-    def visit_Lambda(self, node: ast.Lambda) -> None:  # noqa: N802
+    def visit_Lambda(self, node: ast.Lambda) -> None:
         self._visit_defaults(node.args)
         bound = {argument.arg for argument in _list_arguments(node.args)}
         self._visit_in(_Scope("lambda", bound | _list_bound([node.body])[0]), [node.body])
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:  # noqa: N802
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._bind(node.name, node.lineno)
         self._visit_all(node.decorator_list)
         self._scopes.append(_Scope("types", {each.name for each in getattr(node, "type_params", [])}))
@@ -283,7 +283,7 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
         self._scopes.pop()
 
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension  # noqa: N815
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension  # type: ignore[assignment]
 
     def _visit_in(self, scope: _Scope, body: list[ast.stmt] | list[ast.expr]) -> None:
         override, self._override = self._override, None
@@ -301,7 +301,7 @@ class _Reader(ast.NodeVisitor):
 
     # Annotations
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         direct = next((s.kind for s in reversed(self._scopes) if s.kind != "types"), "module")
         self._visit_annotation(node.annotation, "typing" if direct == "function" else "field", None)
         self.visit(node.target)
@@ -333,7 +333,7 @@ class _Reader(ast.NodeVisitor):
 
     visit_If = visit_Try = visit_TryStar = visit_With = visit_For = visit_While = visit_Match = _visit_block  # noqa: N815
 
-    def visit_Expr(self, node: ast.Expr) -> None:  # noqa: N802
+    def visit_Expr(self, node: ast.Expr) -> None:
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             for name, line in _read_doctests(node.value.value, node.lineno):
                 self.names.uses[name].append(Use("doctest", line))

@@ -1,4 +1,4 @@
-"""The project's own files read together: who takes which name from where, and what an import does beside loading."""
+"""The project's own files read together: who takes which name from where, and what an import does."""
 
 from __future__ import annotations
 

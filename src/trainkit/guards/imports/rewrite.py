@@ -1,4 +1,4 @@
-"""One file with some of its imports moved: into functions, below TYPE_CHECKING, or into a package's `__getattr__`."""
+"""One file with imports moved: into functions, below TYPE_CHECKING, or into a package's `__getattr__`."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class _Imports:
         body, waiting = [], []
         for old, new in zip(self.original.body, module.body, strict=True):
             if isinstance(old, self._cst.SimpleStatementLine):
-                new = self._take_from_line(old, new, removed)  # noqa: PLW2901
+                new = self._take_from_line(old, new, removed)
             if new is None:
                 waiting += old.leading_lines
                 continue
@@ -191,7 +191,7 @@ def _make_mover(cst: Any, positions: Any, imports: _Imports, placements: Sequenc
             for statement in sorted(wanted, key=lambda s: s.line)
         ]
 
-    class Mover(cst.CSTTransformer):  # type: ignore[misc, name-defined]
+    class Mover(cst.CSTTransformer):  # type: ignore[misc]
         depth = 0
 
         def visit_FunctionDef(self, node: Any) -> None:  # noqa: N802, ARG002
@@ -327,7 +327,7 @@ def _import_type_checking(cst: Any, module: Any) -> Any:
     """Make sure that TYPE_CHECKING is there: in the import from typing if there is one, else in a line of its own."""
     alias = cst.ImportAlias(cst.Name("TYPE_CHECKING"))
     for at, line in enumerate(module.body):
-        small = line.body[0] if isinstance(line, cst.SimpleStatementLine) else None
+        small: Any = line.body[0] if isinstance(line, cst.SimpleStatementLine) else None
         if not _is_from(cst, small, "typing") or isinstance(small.names, cst.ImportStar):
             continue
         if any(each.name.value == "TYPE_CHECKING" for each in small.names):
