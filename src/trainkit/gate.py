@@ -35,12 +35,13 @@ def judge(
     writable: bool = False,
     update: bool = False,
     progress: Callable[[str], None] = lambda _: None,
+    keep: Callable[[Any], None] = lambda _: None,
 ) -> Judgement:
     """Run `guards` (all by default) on the project at `root`, against the revision `base` if given.
 
     `overrides` replaces keys of a guard's table in [tool.trainkit]. `writable` lets a guard write
-    stored expectations into the project, `update` makes it. A guard that cannot judge does not keep
-    the others from it.
+    stored expectations into the project, `update` makes it. `keep` is given what a guard measured. A guard
+    that cannot judge does not keep the others from it.
 
     Raises:
         UsageError: an unknown guard, revision or setting; all wrong settings at once.
@@ -59,6 +60,7 @@ def judge(
                 writable=writable or update,
                 update=update,
                 progress=lambda what, name=name: progress(f"{name}: {what}"),  # type: ignore[misc]
+                keep=keep,
             )
             verdicts.append(_run_guard(context))
         progress("")

@@ -14,7 +14,10 @@ COMMANDS = {
     "bisect": ("trainkit.cli.verify", "find the commit since which training computes other bits"),
     "selftest": ("trainkit.cli.selftest", "plant faults and refactors; see that each is judged right"),
     "gate": ("trainkit.cli.gate", "judge this refactor: all guards, one table, one exit status"),
-    "imports": ("trainkit.cli.guards", "guard what comes along when a module is imported"),
+    "imports": (
+        "trainkit.cli.imports",
+        "guard what comes along when a module is imported or a program starts",
+    ),
     "golden": ("trainkit.cli.guards", "guard that training is bitwise what it was"),
     "complexity": ("trainkit.cli.guards", "guard that no function or module body got worse"),
     "bench": ("trainkit.cli.guards", "guard the speed of the project's benchmarks"),

@@ -6,12 +6,15 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from trainkit.errors import UsageError
 from trainkit.repo.git import find_toplevel
+
+if TYPE_CHECKING:
+    from trainkit.verdict import Verdict
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,6 +59,18 @@ def progress_printer() -> Callable[[str], None]:
         print(f"\r\033[K{what[:width]}", end="", file=sys.stderr, flush=True)
 
     return show
+
+
+def print_annotations(root: Path, verdicts: Sequence[Verdict]) -> None:
+    """Print findings as commands of GitHub where a workflow is running: they show at their lines."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    from trainkit.report.annotations import render_annotations
+
+    inside = root.resolve().relative_to(find_toplevel(root)).as_posix()
+    text = render_annotations(verdicts, folder="" if inside == "." else f"{inside}/")
+    if text:
+        print(text)
 
 
 def text_options() -> dict[str, int | bool]:

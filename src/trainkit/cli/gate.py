@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from trainkit.cli.arguments import Parser, find_project, progress_printer, text_options
+from trainkit.cli.arguments import Parser, find_project, print_annotations, progress_printer, text_options
 from trainkit.errors import UsageError
 from trainkit.gate import Judgement, judge, resolve_guards
 from trainkit.guards import GUARDS
@@ -38,6 +38,7 @@ def run(argv: list[str]) -> int:
     _check_writable(folder)
     judgement = judge(root, guards, base=base, progress=progress_printer())
     _write_reports(folder, judgement)
+    print_annotations(root, judgement.verdicts)
     status = exit_status(judgement.verdicts)
     baseline = judgement.baseline or "none: this is the first commit"
     print(f"candidate  {judgement.candidate}\nbaseline   {baseline}\n")

@@ -13,7 +13,7 @@ from trainkit.repo.trees import Tree
 T = TypeVar("T")
 
 
-def _say_nothing(_: str) -> None: ...
+def _say_nothing(_: object) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,7 @@ class Context:
     writable: bool = False  # False in the gate: there nothing of the user's tree changes
     update: bool = False
     progress: Callable[[str], None] = _say_nothing
+    keep: Callable[[Any], None] = _say_nothing  # takes what was measured, for who wants to show more of it
 
     def parse(self, kind: type[T]) -> T:
         """Give the guard's settings as its dataclass `kind`.

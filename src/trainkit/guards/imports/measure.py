@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import marshal
+import os
+import py_compile
 import tempfile
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from trainkit.repo.trees import Tree
 _TIMEOUT_S = 300.0
 _PROBE = Path(__file__).with_name("probe.py")
 _PAGE_BYTES = 4096
+_STANDARD = os.path.dirname(os.__file__) + "/"  # noqa: PTH120
 
 
 class Importer(NamedTuple):
@@ -89,6 +93,16 @@ class Imported:
     collections_s: float
     cpu_s: float
     num_processes: int = 1
+    root: str = ""  # the folder of the tree
+
+    def show(self, link: Importer) -> str:
+        """Give "file:line", the file from the project or from its folder of packages."""
+        if not link.file:
+            return "Python itself"
+        file = link.file.removeprefix(self.root + "/").removeprefix(_STANDARD)
+        for folder in ("/site-packages/", "/dist-packages/"):
+            file = file.rpartition(folder)[2]
+        return f"{file}:{link.line}"
 
     def chain(self, module: str) -> list[Importer]:
         """Give the lines from the one that brought `module` out to the target, or the command's start."""
@@ -96,7 +110,7 @@ class Imported:
         seen = {module}
         while module in self.loads:
             load = self.loads[module]
-            links += [link for link in load.links if link.file != "<string>"]
+            links += [link for link in load.links if link.file and link.file[0] != "<"]
             module = load.within
             if module in seen or module == self.target:
                 break
@@ -152,10 +166,19 @@ def measure(tree: Tree, target: Target, *, prove: bool) -> Imported:
     Raises:
         CannotJudgeError: it failed, did not use the tree's own sources, or could not be witnessed.
     """
-    imported = _read(target.name, run_probe(tree, target, "witness", prove=prove))
-    if any(name in imported.pyc for name, file in imported.modules.items() if file in imported.compiled):
-        imported = _read(target.name, run_probe(tree, target, "witness", prove=prove))
+    imported = _read(tree, target.name, run_probe(tree, target, "witness", prove=prove))
+    if imported.compiled and _warm(tree, imported):
+        imported = _read(tree, target.name, run_probe(tree, target, "witness", prove=prove))
     return imported
+
+
+def _warm(tree: Tree, imported: Imported) -> bool:
+    """Make sure that the tree's sources have a .pyc, also where the user wants none; False if none is new."""
+    for file in imported.compiled:
+        if file.startswith(f"{tree.path}/") and not Path(importlib.util.cache_from_source(file)).exists():
+            py_compile.compile(file, quiet=2)
+    files = (file for file in imported.compiled if file in imported.modules.values())
+    return any(Path(importlib.util.cache_from_source(file)).exists() for file in files)
 
 
 def run_probe(tree: Tree, target: Target, mode: str, *, prove: bool) -> dict[str, Any]:
@@ -189,7 +212,7 @@ def run_probe(tree: Tree, target: Target, mode: str, *, prove: bool) -> dict[str
         return first | {"num_processes": len(written)}
 
 
-def _read(target: str, facts: dict[str, Any]) -> Imported:
+def _read(tree: Tree, target: str, facts: dict[str, Any]) -> Imported:
     files = {name: file for name, file, _, _ in facts["modules"]}
     loads = [_read_load(row) for row in facts["loads"]]
     good: dict[str, Load] = {}
@@ -211,6 +234,7 @@ def _read(target: str, facts: dict[str, Any]) -> Imported:
         collections_s=facts["collections"][1] / 1e9,
         cpu_s=facts["cpu_ns"] / 1e9,
         num_processes=facts["num_processes"],
+        root=str(tree.path),
     )
 
 

@@ -108,9 +108,9 @@ class Witness:
         waiting = [load for load in stack if load.name.startswith(name + ".")]
         within = next((load.name for load in reversed(stack) if load not in waiting), "__main__")
         if name in sys.modules:
-            self.note_edge(name, within, find_links(sys._getframe(1), 1)[0])
+            self.note_edge(name, within, find_links(sys._getframe(0), 1)[0])
             return self.load(name, import_)
-        load = Load(name, within, find_links(sys._getframe(1), _NUM_LINKS))
+        load = Load(name, within, find_links(sys._getframe(0), _NUM_LINKS))
         self.loads.append(load)
         self.note_edge(name, within, load.links[0])
         stack.append(load)
@@ -144,7 +144,9 @@ class Witness:
     ) -> "ModuleType":
         """Stand in for `__import__`, which each import statement calls: note what it asks for."""
         module = self.statement(name, variables, local, fromlist, level)
-        frame = sys._getframe(2)
+        frame = sys._getframe(1).f_back
+        if frame is None:  # `python -m` asks for runpy before any Python code runs
+            return module
         code, stack = frame.f_code, self.stack()
         within = stack[-1].name if stack else "__main__"
         key = (code.co_filename, code.co_firstlineno, frame.f_lasti, name, within)

@@ -1,0 +1,73 @@
+"""One target on both sides: measured, compared, and timed where that is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trainkit.errors import CannotJudgeError
+from trainkit.guards.context import Context
+from trainkit.guards.imports.compare import Comparison, compare
+from trainkit.guards.imports.measure import Imported, Target, measure
+from trainkit.guards.imports.target import find_target
+from trainkit.guards.imports.times import Times, time_pairs
+from trainkit.repo.trees import Tree
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """What one target may bring: `forbid` names families (`torch` means `torch.nn` too).
+
+    `ratchet`: no module and no shared object more than at the baseline.
+    """
+
+    forbid: tuple[str, ...] = ()
+    max_seconds: float = field(default=5.0, metadata={"min": 0})  # CPU, fastest of three fresh processes
+    max_modules: int | None = field(default=None, metadata={"min": 0})
+    ratchet: bool = False
+    command: str = ""  # what is run; the target's name is then only a name
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found of one target."""
+
+    settings: TargetSettings
+    target: Target
+    now: Imported
+    before: Imported | None
+    comparison: Comparison
+    times: Times | None = None
+
+
+def examine(context: Context, name: str, settings: TargetSettings, num_pairs: int) -> Examined:
+    """Measure a target on the candidate, and on the baseline if there is one.
+
+    Raises:
+        UsageError: there is no such target.
+        CannotJudgeError: the candidate's run failed, or a side did not load its own sources.
+    """
+    baseline, candidate = context.baseline, context.candidate
+    target = find_target(candidate, name, settings.command)
+    now = measure(candidate, target, prove=baseline is not None)
+    if baseline is None:
+        return Examined(settings, target, now, None, Comparison())
+    old = find_target(baseline, name, settings.command)
+    before = _measure_baseline(baseline, old)
+    if before is None:
+        return Examined(settings, target, now, None, Comparison())
+
+    def remeasure() -> tuple[Imported, Imported]:
+        return measure(baseline, old, prove=True), measure(candidate, target, prove=True)
+
+    comparison = compare(before, now, remeasure)
+    times = time_pairs(baseline, candidate, old, target, num_pairs) if num_pairs else None
+    return Examined(settings, target, now, before, comparison, times)
+
+
+def _measure_baseline(tree: Tree, target: Target) -> Imported | None:
+    try:
+        return measure(tree, target, prove=True)
+    except CannotJudgeError as error:
+        if error.slug != "import-failed":
+            raise
+        return None  # the baseline has no such module yet

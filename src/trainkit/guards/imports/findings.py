@@ -1,0 +1,125 @@
+"""What there is to say of one target: forbidden, over budget, grown, new, and what only informs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from trainkit.guards.context import Context
+from trainkit.guards.imports.blame import blame, count_by_package, find_own_line
+from trainkit.guards.imports.examine import Examined
+from trainkit.guards.imports.measure import run_probe
+from trainkit.verdict import Finding, Severity
+
+_NUM_TIMED = 3
+_NUM_NAMED = 6
+
+
+def find(context: Context, examined: Examined) -> Iterator[Finding]:
+    """Give all findings of a target; a budget of seconds costs more runs only where it may be exceeded."""
+    root = context.candidate.path
+    yield from _find_forbidden(root, examined)
+    yield from _find_too_many(examined)
+    if examined.now.cpu_s > examined.settings.max_seconds:  # without witnesses it may be within
+        yield from _find_too_slow(context, examined)
+    if examined.before is not None:
+        yield from _find_grown(root, examined)
+        yield from _find_new_packages(root, examined)
+        yield from _find_notes(examined)
+
+
+def _find_forbidden(root: Path, examined: Examined) -> Iterator[Finding]:
+    for family in examined.settings.forbid:
+        offender = next((name for name in examined.now.modules if _belongs(name, family)), None)
+        if offender:
+            message = f"{examined.target.verb()} loads {offender}, and {family} is forbidden there"
+            yield blame(root, examined.now, offender, rule="import-forbidden", message=message)
+
+
+def _find_too_many(examined: Examined) -> Iterator[Finding]:
+    most, number = examined.settings.max_modules, len(examined.now.modules)
+    if most is not None and number > most:
+        yield Finding(
+            rule="import-too-many",
+            message=f"{examined.target.verb()} loads {number} modules",
+            expected=f"at most {most}",
+            actual=str(number),
+            evidence=tuple(count_by_package(examined.now)),
+        )
+
+
+def _find_too_slow(context: Context, examined: Examined) -> Iterator[Finding]:
+    most, target = examined.settings.max_seconds, examined.target
+    prove = context.baseline is not None
+    runs = [
+        run_probe(context.candidate, target, "bare", prove=prove)["cpu_ns"] / 1e9 for _ in range(_NUM_TIMED)
+    ]
+    if min(runs) > most:
+        yield Finding(
+            rule="import-too-slow",
+            message=f"{target.verb()} takes {min(runs):.3f} s of CPU",
+            expected=f"at most {most:g} s",
+            actual=f"{min(runs):.3f} to {max(runs):.3f} s of CPU in {len(runs)} fresh processes",
+            evidence=tuple(count_by_package(examined.now)),
+            hint=f"see where it goes: trainkit imports {target.name}",
+        )
+
+
+def _find_grown(root: Path, examined: Examined) -> Iterator[Finding]:
+    """Find what a ratchet forbids: each line of the project that brought modules, with what it brought."""
+    now, comparison, verb = examined.now, examined.comparison, examined.target.verb()
+    if not examined.settings.ratchet:
+        return
+    if len(comparison.added) > len(comparison.removed):
+        by_line: dict[object, list[str]] = {}
+        for name in comparison.added:
+            by_line.setdefault(find_own_line(root, now.chain(name)), []).append(name)
+        for names in by_line.values():
+            number = f"{len(names)} module{'s' * (len(names) != 1)}"
+            message = f"{verb} loads {number} more than at the baseline: {_name_some(names)}"
+            yield blame(root, now, names[0], rule="import-grew", message=message)
+    if comparison.added_shared:
+        names = [Path(path).name for path in comparison.added_shared]
+        message = f"{verb} maps shared objects that it did not at the baseline: {_name_some(names)}"
+        yield Finding(rule="import-grew", message=message, evidence=comparison.added_shared)
+
+
+def _find_new_packages(root: Path, examined: Examined) -> Iterator[Finding]:
+    before = examined.before.modules if examined.before else {}
+    known = {name.partition(".")[0] for name in before} | sys.stdlib_module_names
+    known.add(examined.target.name.partition(".")[0])
+    for name in examined.comparison.added:
+        package = name.partition(".")[0]
+        if package not in known:
+            known.add(package)
+            message = f"{examined.target.verb()} now loads {package}, which it did not at the baseline"
+            rule, severity = "import-new-package", Severity.WARNING
+            yield blame(root, examined.now, name, rule=rule, message=message, severity=severity)
+
+
+def _find_notes(examined: Examined) -> Iterator[Finding]:
+    comparison, verb = examined.comparison, examined.target.verb()
+    if comparison.moved:
+        first, second = comparison.moved
+        message = f"{verb} asks for the same modules in another order: {second} now comes where {first} came"
+        yield Finding(rule="import-order", message=message, severity=Severity.NOTE)
+    if comparison.unstable:
+        message = f"{verb}: left out, as runs of one side differ in it: {_name_some(comparison.unstable)}"
+        yield Finding(rule="import-unstable", message=message, severity=Severity.NOTE)
+    if examined.now.compiled:
+        names = [file.removeprefix(f"{examined.now.root}/") for file in examined.now.compiled]
+        message = f"{verb} compiles at each start, as no .pyc is kept: {_name_some(names)}"
+        yield Finding(rule="import-compiled", message=message, severity=Severity.NOTE)
+    if examined.times:
+        message = f"{verb} is {examined.times.describe()}"
+        yield Finding(rule="import-times", message=message, severity=Severity.NOTE)
+
+
+def _belongs(name: str, family: str) -> bool:
+    return name == family or name.startswith(family + ".")
+
+
+def _name_some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NUM_NAMED} more" if len(names) > _NUM_NAMED else ""
+    return ", ".join(names[:_NUM_NAMED]) + more
