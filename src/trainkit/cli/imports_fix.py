@@ -1,0 +1,87 @@
+"""The part of `trainkit imports` that advises and edits: `--advise` and `--fix`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainkit.cli.arguments import Parser, progress_printer
+from trainkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from trainkit.guards.imports.measure import Target
+
+
+def add_fix_options(parser: Parser) -> None:
+    """Add the options of advice."""
+    add = parser.add_argument
+    add("--advise", action="store_true", help="say which imports could come later, and what each would save")
+    add("--fix", action="store_true", help="try the advice in a copy, prove it, and show the diff")
+    add("--test", metavar="CMD", default="", help="what proves a fix: each test must end as before")
+    add(
+        "--verify",
+        metavar="CMD",
+        default="",
+        help="what proves a fix: this training must stay bitwise identical",
+    )
+    add(
+        "--share",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="a file or folder that git ignores and they need",
+    )
+    add("--write", action="store_true", help="put what was proven into your files")
+
+
+def wants_fix(options: argparse.Namespace) -> bool:
+    """Say whether advice is asked for.
+
+    Raises:
+        UsageError: an option is given without the one it belongs to.
+    """
+    proof = {
+        "--test": options.test,
+        "--verify": options.verify,
+        "--share": options.share,
+        "--write": options.write,
+    }
+    given = [name for name, value in proof.items() if value]
+    if given and not options.fix:
+        raise UsageError("usage", f"{given[0]} belongs to --fix; see trainkit imports --help")
+    if options.fix and not (options.test or options.verify):
+        message = "--fix keeps only what is proven: give --test 'python -m pytest', --verify 'python train.py', or both"
+        raise UsageError("usage", message)
+    return bool(options.advise or options.fix)
+
+
+def run_fix(root: Path, target: Target, options: argparse.Namespace) -> int:
+    """Print advice, or what became of it; with --write, edit the user's files."""
+    from trainkit.guards.imports.fix import advise, fix, write
+    from trainkit.report.advice import render_advice
+    from trainkit.verify.options import RunOptions, check_paths
+
+    progress = progress_printer()
+    if not options.fix:
+        print(render_advice(advise(root, target, progress=progress)))
+        return 0
+    share = tuple(options.share)
+    training = RunOptions(command=_split(options.verify), share=share) if options.verify else None
+    check_paths(root, RunOptions(command=("-",), share=share))
+    tests = _split(options.test) if options.test else ()
+    advice = fix(root, target, tests=tests, training=training, share=share, progress=progress)
+    print(render_advice(advice))
+    if options.write and advice.files:
+        print(f"\nwritten: {', '.join(write(root, advice))}")
+    elif advice.files:
+        print("\nnothing was written; with --write it is")
+    return 0
+
+
+def _split(command: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(command))
+    except ValueError as error:
+        raise UsageError("usage", f"{command!r}: {error}") from error
