@@ -31,13 +31,9 @@ def check(context: Context) -> Verdict:
     before = read_settings(context.baseline.path, context.name) if context.baseline else None
     settings, findings = keep_strict(own, before or own)
     root = context.candidate.path
-    files = [file for file in list_tree(root) if own.measures(file)]
-    if context.baseline and before:  # what was measured stays so for one more change
-        known = {file for file in list_tree(context.baseline.path) if before.measures(file)}
-        dropped = [file for file in list_tree(root) if file in known and not own.measures(file)]
-        findings += [tell_excluded(dropped)] if dropped else []
-        files += dropped
-    sources = read_files(root, files, ["complexity"], progress=context.progress)
+    files, dropped = _list_files(context, own, before)
+    findings += [tell_excluded(dropped)] if dropped else []
+    sources = read_files(root, [*files, *dropped], ["complexity"], progress=context.progress)
     old = _read_baseline(context, own, before or own)
     findings += _list_unmeasured(sources, old)
     if context.baseline:
@@ -46,6 +42,18 @@ def check(context: Context) -> Verdict:
         matching = Matching([], read_pieces(sources))
     notebooks = [file for file in list_tree(root, ".ipynb") if not own.excludes(file)]
     return _conclude(context, Judge(matching, settings), findings, notebooks)
+
+
+def _list_files(
+    context: Context, own: ComplexitySettings, before: ComplexitySettings | None
+) -> tuple[list[str], list[str]]:
+    """Give the files to measure, and those that only the baseline measures: they are, for one more change."""
+    every = list_tree(context.candidate.path)
+    known: set[str] = set()
+    if context.baseline and before:
+        known = {file for file in list_tree(context.baseline.path) if before.measures(file)}
+    files = [file for file in every if own.measures(file)]
+    return files, sorted(known.intersection(every).difference(files))
 
 
 def _read_baseline(context: Context, *settings: ComplexitySettings) -> list[Source]:
