@@ -7,6 +7,7 @@ that one: it would not be loaded without it. Cumulative time says something else
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
 
 ROOT = "__main__"
 
@@ -80,4 +81,16 @@ def walk_below(below: Mapping[Hashable, Iterable[Hashable]], node: Hashable) -> 
     found = [node]
     for each in found:
         found += below.get(each, ())
+    return found
+
+
+def reach(successors: Mapping[Hashable, Iterable[Hashable]], *, without: set[Any]) -> set[Hashable]:
+    """Give the nodes that can be reached from `ROOT` when those of `without` are gone."""
+    found: set[Hashable] = {ROOT}
+    waiting: list[Hashable] = [ROOT]
+    while waiting:
+        for node in successors.get(waiting.pop(), ()):
+            if node not in found and node not in without:
+                found.add(node)
+                waiting.append(node)
     return found

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainkit.errors import CannotJudgeError
-from trainkit.guards.imports.graph import ROOT, collect_below, find_dominators, walk_below
+from trainkit.guards.imports.graph import ROOT, collect_below, find_dominators, reach, walk_below
 from trainkit.repo.process import WITHOUT_COVERAGE, run_in_tree
 from trainkit.repo.trees import Tree
 
@@ -119,24 +119,34 @@ class Imported:
 
     @cached_property
     def _dominated(self) -> dict[Hashable, list[Hashable]]:
+        return collect_below(find_dominators(self._graph))
+
+    @cached_property
+    def _graph(self) -> dict[Hashable, dict[Hashable, None]]:
+        """Give what asked for what: from modules to the lines that ran while they were loaded, to modules."""
         successors: dict[Hashable, dict[Hashable, None]] = {}
         for edge in self.edges:
-            line = (edge.file, edge.line)
+            line = (edge.within, edge.file, edge.line)
             successors.setdefault(edge.within, {})[line] = None
             successors.setdefault(line, {})[edge.imported] = None
         for name in self.modules:  # put there by code: by its package, else by nobody we know
             if name not in self.loads:
                 package = name.rpartition(".")[0]
                 successors.setdefault(package if package in self.modules else ROOT, {})[name] = None
-        return collect_below(find_dominators(successors))
+        return successors
 
     def dominated(self, module: str) -> list[str]:
         """Give the modules that would not be loaded without `module`, itself first."""
         return [name for name in walk_below(self._dominated, module) if isinstance(name, str)]
 
     def dominated_by_edge(self, edge: Edge | Importer) -> list[str]:
-        """Give the modules that would not be loaded without the line of `edge`."""
-        return [name for name in walk_below(self._dominated, (edge.file, edge.line)) if isinstance(name, str)]
+        """Give the modules that would not be loaded without the line of `edge`, whoever comes by it."""
+        place = (edge.file, edge.line)
+        ways = {(each.within, *place) for each in self.edges if (each.file, each.line) == place}
+        if len(ways) == 1:
+            return [name for name in walk_below(self._dominated, ways.pop()) if isinstance(name, str)]
+        left = reach(self._graph, without=ways)
+        return [name for name in self.modules if name not in left]
 
     def total_of(self, names: Sequence[str]) -> Cost:
         """Give what these modules cost together, each by itself."""

@@ -106,7 +106,8 @@ class Witness:
         stack = self.stack()
         # One that only waits for its parent package has not asked for it: the line that asked for both has.
         waiting = [load for load in stack if load.name.startswith(name + ".")]
-        within = next((load.name for load in reversed(stack) if load not in waiting), "__main__")
+        within = next((load.name for load in reversed(stack) if load not in waiting), "")
+        within = within or find_origin(sys._getframe(0))
         if name in sys.modules:
             self.note_edge(name, within, find_links(sys._getframe(0), 1)[0])
             return self.load(name, import_)
@@ -148,11 +149,12 @@ class Witness:
         if frame is None:  # `python -m` asks for runpy before any Python code runs
             return module
         code, stack = frame.f_code, self.stack()
-        within = stack[-1].name if stack else "__main__"
+        within = stack[-1].name if stack else ""
         key = (code.co_filename, code.co_firstlineno, frame.f_lasti, name, within)
         if key not in self.seen:
             self.seen.add(key)
             place = (frame.f_globals.get("__name__", "?"), code.co_filename, frame.f_lineno)
+            within = within or find_origin(frame)
             full = resolve(name, level, frame.f_globals)
             parts = [f"{full}.{part}" for part in fromlist or ()]
             for asked in [full, *(part for part in parts if part in sys.modules)]:
@@ -203,6 +205,17 @@ def find_links(frame: "FrameType | None", most: int) -> list[tuple[str, str, int
             links.append((frame.f_globals.get("__name__", "?"), frame.f_code.co_filename, frame.f_lineno))
         frame = frame.f_back
     return links or [("__main__", "", 0)]
+
+
+def find_origin(frame: "FrameType | None") -> str:
+    """Give the module whose code runs while none is loaded: the program, a thread's, that of a hook at exit."""
+    origin = "__main__"
+    while frame:
+        name = frame.f_globals.get("__name__", "")
+        if name not in {"threading", "runpy"} and not frame.f_code.co_filename.startswith("<frozen "):
+            origin = name
+        frame = frame.f_back
+    return origin if origin in sys.modules else "__main__"
 
 
 def resolve(name: str, level: int, variables: "dict[str, Any]") -> str:

@@ -91,10 +91,10 @@ def _quantile(freedom: int) -> float:
     if freedom <= len(_T99):
         return _T99[freedom - 1]
     z = statistics.NormalDist().inv_cdf(0.995)
-    terms = (
+    terms: tuple[float, ...] = (
         z,
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return sum(term / freedom**power for power, term in enumerate(terms))
+    return math.fsum(term / float(freedom) ** power for power, term in enumerate(terms))
