@@ -2,8 +2,8 @@
 
     python benchmarks/review_clones.py [FOLDER[:GLOB] ...]
 
-Each tree is read without a cache ("cold") and with one ("warm"), child processes included. `--cross` lists the
-classes of copies with several names, for reading.
+Each tree is read without a cache ("cold") and with one ("warm"), child processes included. `--cross` lists
+the classes of copies with several names, for reading.
 """
 
 from __future__ import annotations
@@ -51,9 +51,8 @@ def print_tree(root: Path, pattern: str, *, cross: bool) -> None:
         print(f"{root.name}, {what}: {read - begin:.2f} s reading, {end - read:.2f} s comparing (CPU)")
     functions = [each for each in classes if each.kind == "function"]
     grades = {grade: sum(each.grade == grade for each in functions) for grade in ("equal", "near", "related")}
-    print(
-        f"{root.name}: {len(sources)} files, {grades} classes of functions, {len(classes) - len(functions)} runs"
-    )
+    runs = len(classes) - len(functions)
+    print(f"{root.name}: {len(sources)} files, {grades} classes of functions, {runs} runs")
     for name in ("main", "parse_args"):
         bodies = [body for source in sources for body in read_bodies(source) if body.qualname == name]
         for least in (8, 15):

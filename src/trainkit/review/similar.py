@@ -40,42 +40,40 @@ class Shape:
     bodies: list[Body]
     inlined: frozenset[Body] = frozenset()
     own: float = 1.0
-    otherwise: list[Shape] = field(
-        default_factory=list
-    )  # what it is like when helpers are inlined, or as a method
+    otherwise: list[Shape] = field(default_factory=list)  # like it with helpers inlined, or as a method
 
     def __post_init__(self) -> None:
-        self.weight = sum([self.weights[key] * count for key, count in self.keys.items()])
-        self.repeated = {key for key, count in self.keys.items() if count > 1}
-        self.words_weight = sum([weight_of(word) * count for word, count in self.words.items()])
+        """Number what stands there several times, so that sharing is a matter of sets."""
+        weights = self.weights
+        self.items = {hash((key, n)): weights[key] for key, count in self.keys.items() for n in range(count)}
+        self.word_items = {
+            (word, n) if n else word: weight_of(word)
+            for word, count in self.words.items()
+            for n in range(count)
+        }
+        self.weight, self.words_weight = sum(self.items.values()), sum(self.word_items.values())
 
 
 def make_shape(statements: Sequence[Statement], bodies: list[Body]) -> Shape:
     """Give what a sequence of statements is compared by."""
     words = Counter([word for one in statements for word in one[4]])
-    return Shape(
-        Counter([one[0] for one in statements]), {one[0]: one[1] for one in statements}, words, bodies
-    )
+    keys = Counter([one[0] for one in statements])
+    return Shape(keys, {one[0]: one[1] for one in statements}, words, bodies)
 
 
 def score_statements(one: Shape, other: Shape) -> float:
     """Give the weighted Dice of the statements, whatever their order."""
-    theirs, weights = other.keys, one.weights
-    both = one.keys.keys() & theirs.keys()
-    shared = sum([weights[key] for key in both])
-    for key in (one.repeated & both) & other.repeated:
-        shared += weights[key] * (min(one.keys[key], theirs[key]) - 1)
+    shared = sum(map(one.items.__getitem__, one.items.keys() & other.items.keys()))
     return min(1.0, 2 * shared / (one.weight + other.weight or 1))
 
 
 def score_words(one: Shape, other: Shape) -> float:
-    """Give the weighted Dice of the words."""
-    low, high = sorted((one.words_weight, other.words_weight))
-    if 2 * low < _SAME_WORDS * (low + high):
+    """Give the weighted Dice of the words, 0 where it cannot be enough."""
+    total = one.words_weight + other.words_weight
+    if 2 * min(one.words_weight, other.words_weight) < _SAME_WORDS * total:
         return 0.0
-    theirs, ours = other.words, one.words
-    shared = sum([weight_of(word) * min(ours[word], theirs[word]) for word in ours.keys() & theirs.keys()])
-    return 2 * shared / (low + high or 1)
+    shared = sum(map(one.word_items.__getitem__, one.word_items.keys() & other.word_items.keys()))
+    return 2 * shared / (total or 1)
 
 
 def similarity(one: Shape, other: Shape) -> float:

@@ -155,7 +155,7 @@ def test_runs_inside_long_functions():
     )
 
     assert (found.kind, found.num_bodies, found.num_lines_saved) == ("run", 1, 24)
-    assert found.signature == "run(width) -> part3, part7"
+    assert found.signature == "run(build, width) -> part3, part7"
     assert [(place.name, place.end - place.line + 1) for place in found.members] == [
         ("main", 12),
         ("other", 12),
