@@ -77,6 +77,25 @@ def test_what_would_go_with_a_module_or_a_line_is_what_it_dominates(imported):
     assert {edge.importer for edge in later} == {"pack.both", "heavy.core"}
 
 
+def test_what_a_line_dominates_is_what_goes_without_it(tree, imported):
+    """The prediction, held against a run without the line."""
+    edge = next(edge for edge in imported.edges if edge.imported == "pack.version")
+    path = tree.path / "pack/cli.py"
+    text = path.read_text()
+    try:
+        path.write_text(text.replace("from pack.version import has\nhas('heavy')\n", ""))
+        without = measure.measure(tree, Target("pack.cli"), prove=True)
+    finally:
+        path.write_text(text)
+
+    gone = set(imported.modules) - set(without.modules)
+    assert {"pack.version", "heavy", "heavy.core", "heavy.only"} <= gone
+    call = next(
+        each for each in imported.edges if each.imported == "heavy.core" and each.importer == "pack.version"
+    )
+    assert gone == {*imported.dominated_by_edge(edge), *imported.dominated_by_edge(call)}
+
+
 def test_costs_are_told_apart(imported):
     """Collections belong to nobody, failed imports have a row, memory is the module's that took it."""
     assert imported.num_collections >= 1

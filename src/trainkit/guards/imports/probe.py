@@ -208,11 +208,12 @@ def find_links(frame: "FrameType | None", most: int) -> list[tuple[str, str, int
 
 
 def find_origin(frame: "FrameType | None") -> str:
-    """Give the module whose code runs while none is loaded: the program, a thread's, that of a hook at exit."""
+    """Give the module whose code runs while none is loaded: the program, a thread, a hook at exit."""
     origin = "__main__"
     while frame:
         name = frame.f_globals.get("__name__", "")
-        if name not in {"threading", "runpy"} and not frame.f_code.co_filename.startswith("<frozen "):
+        frozen = frame.f_code.co_filename.startswith("<frozen ")
+        if not frozen and name not in {"threading", "runpy"}:
             origin = name
         frame = frame.f_back
     return origin if origin in sys.modules else "__main__"
