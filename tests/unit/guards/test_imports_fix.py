@@ -481,15 +481,14 @@ def test_what_is_proven_is_kept_and_the_rest_is_told(make_project):
     assert " is still loaded by src/pkg/early.py:" in done.stdout
     assert "tests.test_pkg::test_watched: passed -> failed" in done.stdout
     assert "proof        tests: 1 failed, 2 passed, each as on the baseline" in done.stdout
-    assert '+    "Model": "pkg.model:Model",' in done.stdout
-    assert "+    from pkg import Model" in done.stdout
+    assert "+        import sqlite3" in done.stdout
     assert "-import colorsys" not in done.stdout
     assert "nothing was written" in done.stdout
     assert project.state() == before
 
     done = project.trainkit(*command, "--write", **BARE)
-    assert "written: src/pkg/__init__.py, src/pkg/cli.py" in done.stdout
-    assert "sqlite3" not in project.trainkit("imports", "pkg.cli", "--advise").stdout
+    assert "written: src/pkg/model.py" in done.stdout
+    assert "import sqlite3" not in project.trainkit("imports", "pkg.cli", "--advise").stdout
 
 
 def test_a_proof_that_proves_nothing_is_refused(make_project):
@@ -571,7 +570,12 @@ def test_training_must_stay_bitwise_identical(tiny, uncovered):
     )
     tiny.edit("train.py", "import argparse\n", "import argparse\n\nimport tiny.light\n")
     done = tiny.trainkit(
-        "imports", "tiny.light", "--fix", "--verify", "python train.py --checkpoint last.pt", **uncovered
+        "imports",
+        "tiny.light",
+        "--fix",
+        "--verify",
+        "python train.py --epochs 1 --checkpoint last.pt",
+        **uncovered,
     )
 
     assert done.returncode == 0, done.stderr

@@ -33,8 +33,8 @@ _COMPILERS = {
     "script_method",
 }
 _NEUTRAL = {
-    "abstractmethod", "asynccontextmanager", "autocast", "cache", "cached_property", "classmethod", "contextmanager",
-    "fixture", "inference_mode", "lru_cache", "no_grad", "overload", "override", "parametrize", "property",
+    "abstractmethod", "asynccontextmanager", "autocast", "cache", "cached_property", "classmethod",
+_PATCHING = {"comet_ml", "ddtrace", "eventlet", "gevent", "horovod", "readline", "unsloth"}
     "rank_zero_only", "record", "setter", "staticmethod", "wraps",
 }  # fmt: skip
 # They change other libraries when they are imported, or must come before them.
@@ -269,7 +269,7 @@ class _Judge:
         return asked if asked in self._graph.files else asked.partition(".")[0]
 
     def list_cuts(self, members: list[tuple[Statement, str, str]]) -> Iterator[Cut]:
-        """Give what a file's lines ask for that would no longer be asked for, and the names they would not take."""
+        """Give what a file's lines would no longer ask for, and the names they would no longer take."""
         taken: dict[Statement, set[str]] = defaultdict(set)
         for statement, _, target in members:
             taken[statement].add(target)
@@ -457,7 +457,7 @@ def find_guilty(graph: Graph, step: Step, kept: list[Edit], module: str) -> tupl
 
 
 def _find_best(graph: Graph, good: list[Edit], kept: list[Edit]) -> Step | None:
-    """Of the fewest edits that save all that can be saved, give the one that saves most by itself, or what must go together."""
+    """Of the fewest edits that save all, give the one that saves most, or what must go together."""
     before = graph.saved(kept)
     core = _shrink(graph, _make_step(graph, tuple(good), kept, before), kept, before)
     families: dict[str, list[Edit]] = defaultdict(list)
@@ -482,7 +482,7 @@ def _make_step(graph: Graph, group: tuple[Edit, ...], kept: list[Edit], before: 
 
 
 def _shrink(graph: Graph, step: Step, kept: list[Edit], before: frozenset[str]) -> Step:
-    """Leave out the edits without which as much disappears: first those that could never save much, and in many places."""
+    """Leave out what is not needed, beginning with what could never save much, and is in many places."""
     for edit in sorted(step.edits, key=lambda each: (len(graph.below(each.family)), -each.num_places)):
         rest = _make_step(graph, tuple(each for each in step.edits if each is not edit), kept, before)
         if not graph.is_worth(step.saves - rest.saves) and (rest.edits or not step.saves):
@@ -491,7 +491,7 @@ def _shrink(graph: Graph, step: Step, kept: list[Edit], before: frozenset[str]) 
 
 
 def find_risk(project: Project, graph: Graph, step: Step, kept: list[Edit]) -> tuple[str, str]:
-    """Name a module that would not be loaded and is needed: it acts when it is imported, or others reach it; say why."""
+    """Name a module that is needed: it acts when it is imported, or others reach it; and say why."""
     for name in sorted(step.saves & graph.files.keys()):
         effect = project.find_effect(graph.files[name])
         if effect:
