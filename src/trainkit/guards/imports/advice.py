@@ -19,6 +19,7 @@ Cut = tuple[str, int, str]  # file relative to the project, line, module that it
 # What is asked for instead: (by a line or a module, for taking a name, this module).
 Added = tuple[Cut | str, Cut | None, str]
 _SHOWN = 100  # letters
+_LEAST_MODULES, _LEAST_S = 3, 0.005
 _WORTH = 0.01  # of all modules or of the time: less is no reason to edit a file
 # Functions that are compiled by others, which know no import statement; decorators that read no annotation.
 _COMPILERS = {
@@ -34,7 +35,8 @@ _COMPILERS = {
 }
 _NEUTRAL = {
     "abstractmethod", "asynccontextmanager", "autocast", "cache", "cached_property", "classmethod",
-_PATCHING = {"comet_ml", "ddtrace", "eventlet", "gevent", "horovod", "readline", "unsloth"}
+    "contextmanager", "fixture", "inference_mode", "lru_cache", "no_grad", "overload", "override",
+    "parametrize", "property",
     "rank_zero_only", "record", "setter", "staticmethod", "wraps",
 }  # fmt: skip
 # They change other libraries when they are imported, or must come before them.
@@ -210,7 +212,8 @@ class Graph:
             self.imported.total_of(sorted(saves)),
             self.imported.total_of(list(self.imported.modules)),
         )
-        return cost.num_modules > _WORTH * whole.num_modules or cost.cpu_s > _WORTH * whole.cpu_s > 0
+        much = cost.num_modules > _WORTH * whole.num_modules or cost.cpu_s > _WORTH * whole.cpu_s > 0
+        return much and (cost.num_modules >= _LEAST_MODULES or cost.cpu_s >= _LEAST_S)
 
 
 def list_edits(project: Project, graph: Graph) -> list[Edit]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.errors import CannotJudgeError
-from trainkit.guards.imports.advice import Edit, Graph, Step, find_guilty, list_edits, plan_step
+from trainkit.guards.imports.advice import Edit, Graph, Placement, Step, find_guilty, list_edits, plan_step
 from trainkit.guards.imports.measure import Imported, Target, measure, run_probe
 from trainkit.guards.imports.project import Project, read_project
 from trainkit.guards.imports.proof import Proof
@@ -59,7 +59,7 @@ class Advice:
             sides = [
                 content.decode("utf-8", "replace").splitlines(keepends=True) for content in (before, after)
             ]
-            rows = difflib.unified_diff(*sides, f"a/{name}", f"b/{name}")
+            rows = difflib.unified_diff(sides[0], sides[1], f"a/{name}", f"b/{name}")
             text += [row if row.endswith("\n") else f"{row}\n\\ No newline at end of file\n" for row in rows]
         return "".join(text)
 
@@ -146,7 +146,7 @@ def fix(
 ) -> Advice:
     """Apply the advice in a scratch copy and keep what is proven; the user's files are only read.
 
-    A step is kept if every module it should save is gone and none has come, and if then the given tests and
+    A step is kept if every module it should save is gone and none has come, and if the given tests and
     training have the outcome they had before.
 
     Raises:
@@ -225,7 +225,7 @@ class _Work:
 
     def _apply(self) -> None:
         """Write the edits of all steps that are kept; files without any are as they were."""
-        placements = defaultdict(list)
+        placements: dict[str, list[Placement]] = defaultdict(list)
         for edit in self.search.kept_edits():
             placements[edit.file] += edit.placements
         for name in sorted({*placements, *self._edited}):

@@ -105,7 +105,7 @@ class _Imports:
         return str(name.value)
 
     def keep(self, small: Any, names: set[str], *, inside: bool) -> Any:
-        """Give an import with those of its names that are (`inside`) or are not in `names`; None if none."""
+        """Give an import with those of its names that are (`inside`) or are not in `names`, or None."""
         aliases = self.list_aliases(small)
         kept = [alias for alias in aliases if (self.bind(alias) in names) is inside]
         if not kept or len(kept) == len(aliases):
