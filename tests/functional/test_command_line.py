@@ -50,8 +50,9 @@ def test_the_options_are_these():
         "bench": {"--base", "-k", "--margin", "--json", "--history"},
         "gpu": {"--base"},
     }
+    fixes = {"--advise", "--fix", "--test", "--verify", "--share", "--write"}
     budgets = {"--forbid", "--max-modules", "--max-seconds", "--ratchet"}
-    assert imports == budgets | {"-h", "--help", "--base", "--times", "--save", "--log", "--waterfall"}
+    assert imports == budgets | {"-h", "--help", "--base", "--times", "--save", "--log", "--waterfall"} | fixes
 
 
 def test_help_and_version(capsys):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainkit.cli import imports_fix
 from trainkit.cli.arguments import Parser, find_project, print_annotations, progress_printer, text_options
 from trainkit.errors import CannotJudgeError, UsageError
 from trainkit.gate import judge, read_tables
@@ -34,6 +35,8 @@ def run(argv: list[str]) -> int:
         return _show_log(options)
     root = find_project()
     table = read_tables(root, {})["imports"]
+    if imports_fix.wants_fix(options):
+        return imports_fix.run_fix(root, options, command)
     if options.waterfall:
         return _write_waterfall(root, options)
     _check_save(options.save)
@@ -76,6 +79,7 @@ def make_parser() -> Parser:
     parser.add_argument("--log", metavar="FILE", type=Path, help=help_)
     help_ = "let importtime-waterfall write a HAR of one module, and stop"
     parser.add_argument("--waterfall", metavar="FILE", type=Path, help=help_)
+    imports_fix.add_fix_options(parser)
     return parser
 
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainkit.cli.arguments import Parser, progress_printer
 from trainkit.errors import UsageError
-
-if TYPE_CHECKING:
-    from trainkit.guards.imports.measure import Target
 
 
 def add_fix_options(parser: Parser) -> None:
@@ -52,26 +48,31 @@ def wants_fix(options: argparse.Namespace) -> bool:
     if given and not options.fix:
         raise UsageError("usage", f"{given[0]} belongs to --fix; see trainkit imports --help")
     if options.fix and not (options.test or options.verify):
-        message = "--fix keeps only what is proven: give --test 'python -m pytest', --verify 'python train.py', or both"
+        message = (
+            "--fix keeps only what is proven: give --test 'python -m pytest' or --verify 'python train.py'"
+        )
         raise UsageError("usage", message)
     return bool(options.advise or options.fix)
 
 
-def run_fix(root: Path, target: Target, options: argparse.Namespace) -> int:
+def run_fix(root: Path, options: argparse.Namespace, command: list[str]) -> int:
     """Print advice, or what became of it; with --write, edit the user's files."""
     from trainkit.guards.imports.fix import advise, fix, write
     from trainkit.report.advice import render_advice
     from trainkit.verify.options import RunOptions, check_paths
 
+    if len(options.targets) + bool(command) != 1:
+        raise UsageError("usage", "--advise and --fix need exactly one TARGET, or a command behind --")
+    name, shown = (shlex.join(command),) * 2 if command else (options.targets[0], "")
     progress = progress_printer()
     if not options.fix:
-        print(render_advice(advise(root, target, progress=progress)))
+        print(render_advice(advise(root, name, command=shown, progress=progress)))
         return 0
     share = tuple(options.share)
     training = RunOptions(command=_split(options.verify), share=share) if options.verify else None
     check_paths(root, RunOptions(command=("-",), share=share))
     tests = _split(options.test) if options.test else ()
-    advice = fix(root, target, tests=tests, training=training, share=share, progress=progress)
+    advice = fix(root, name, command=shown, tests=tests, training=training, share=share, progress=progress)
     print(render_advice(advice))
     if options.write and advice.files:
         print(f"\nwritten: {', '.join(write(root, advice))}")

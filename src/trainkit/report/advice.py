@@ -49,8 +49,8 @@ def _render_outcome(advice: Advice) -> Iterator[str]:
     before, after = ([pair[side] for pair in advice.pairs] for side in (0, 1))
     ratios = [pair[1] / pair[0] for pair in advice.pairs]
     yield (
-        f"CPU          {median(before):.2f} s -> {median(after):.2f} s (medians of {len(ratios)} interleaved pairs of "
-        f"runs; ratios {min(ratios):.2f} to {max(ratios):.2f})"
+        f"CPU          {median(before):.2f} s -> {median(after):.2f} s (medians of {len(ratios)} interleaved "
+        f"pairs of runs; ratios {min(ratios):.2f} to {max(ratios):.2f})"
     )
     for line in advice.proof:
         yield f"proof        {line}"

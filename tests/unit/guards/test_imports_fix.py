@@ -460,11 +460,11 @@ FIXED = {
     "src/pkg/__init__.py": '"""A package."""\n\nfrom pkg.model import Model\n\n__all__ = ["Model"]\n',
     "src/pkg/model.py": "import sqlite3\n\n\nclass Model:\n    def run(self):\n        return sqlite3.connect(':memory:')\n",
     "src/pkg/early.py": "import xml.dom\n\n\ndef find():\n    return xml.dom.Node\n\n\nNODE = find()\n",
-    "src/pkg/watched.py": "import colorsys\n\n\ndef check():\n    return colorsys\n",
+    "src/pkg/watched.py": "import json\n\n\ndef check():\n    return json\n",
     "src/pkg/cli.py": "from pkg import Model, early, watched\n\n\ndef main():\n    return Model(), early.NODE, watched.check()\n\n\nX = early, watched\n",
     "tests/test_pkg.py": (
         "import pkg.cli\n\n\ndef test_runs():\n    assert pkg.cli.main()[0].run()\n    assert pkg.model\n\n\n"
-        "def test_watched():\n    assert 'color' + 'sys' in vars(pkg.watched)\n\n\ndef test_fails():\n    assert not pkg\n"
+        "def test_watched():\n    assert 'js' + 'on' in vars(pkg.watched)\n\n\ndef test_fails():\n    assert not pkg\n"
     ),
 }
 
@@ -481,15 +481,14 @@ def test_what_is_proven_is_kept_and_the_rest_is_told(make_project):
     assert " is still loaded by src/pkg/early.py:" in done.stdout
     assert "tests.test_pkg::test_watched: passed -> failed" in done.stdout
     assert "proof        tests: 1 failed, 2 passed, each as on the baseline" in done.stdout
-    assert '+    "Model": "pkg.model:Model",' in done.stdout
-    assert "+    from pkg import Model" in done.stdout
-    assert "-import colorsys" not in done.stdout
+    assert "+        import sqlite3" in done.stdout
+    assert "-import json" not in done.stdout
     assert "nothing was written" in done.stdout
     assert project.state() == before
 
     done = project.trainkit(*command, "--write", **BARE)
-    assert "written: src/pkg/__init__.py, src/pkg/cli.py" in done.stdout
-    assert "sqlite3" not in project.trainkit("imports", "pkg.cli", "--advise").stdout
+    assert "written: src/pkg/model.py" in done.stdout
+    assert "import sqlite3" not in project.trainkit("imports", "pkg.cli", "--advise").stdout
 
 
 def test_a_proof_that_proves_nothing_is_refused(make_project):
@@ -571,7 +570,12 @@ def test_training_must_stay_bitwise_identical(tiny, uncovered):
     )
     tiny.edit("train.py", "import argparse\n", "import argparse\n\nimport tiny.light\n")
     done = tiny.trainkit(
-        "imports", "tiny.light", "--fix", "--verify", "python train.py --checkpoint last.pt", **uncovered
+        "imports",
+        "tiny.light",
+        "--fix",
+        "--verify",
+        "python train.py --epochs 1 --checkpoint last.pt",
+        **uncovered,
     )
 
     assert done.returncode == 0, done.stderr

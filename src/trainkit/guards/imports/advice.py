@@ -19,6 +19,7 @@ Cut = tuple[str, int, str]  # file relative to the project, line, module that it
 # What is asked for instead: (by a line or a module, for taking a name, this module).
 Added = tuple[Cut | str, Cut | None, str]
 _SHOWN = 100  # letters
+_LEAST_MODULES, _LEAST_S = 3, 0.005
 _WORTH = 0.01  # of all modules or of the time: less is no reason to edit a file
 # Functions that are compiled by others, which know no import statement; decorators that read no annotation.
 _COMPILERS = {
@@ -33,8 +34,9 @@ _COMPILERS = {
     "script_method",
 }
 _NEUTRAL = {
-    "abstractmethod", "asynccontextmanager", "autocast", "cache", "cached_property", "classmethod", "contextmanager",
-    "fixture", "inference_mode", "lru_cache", "no_grad", "overload", "override", "parametrize", "property",
+    "abstractmethod", "asynccontextmanager", "autocast", "cache", "cached_property", "classmethod",
+    "contextmanager", "fixture", "inference_mode", "lru_cache", "no_grad", "overload", "override",
+    "parametrize", "property",
     "rank_zero_only", "record", "setter", "staticmethod", "wraps",
 }  # fmt: skip
 # They change other libraries when they are imported, or must come before them.
@@ -210,7 +212,8 @@ class Graph:
             self.imported.total_of(sorted(saves)),
             self.imported.total_of(list(self.imported.modules)),
         )
-        return cost.num_modules > _WORTH * whole.num_modules or cost.cpu_s > _WORTH * whole.cpu_s > 0
+        much = cost.num_modules > _WORTH * whole.num_modules or cost.cpu_s > _WORTH * whole.cpu_s > 0
+        return much and (cost.num_modules >= _LEAST_MODULES or cost.cpu_s >= _LEAST_S)
 
 
 def list_edits(project: Project, graph: Graph) -> list[Edit]:
@@ -269,7 +272,7 @@ class _Judge:
         return asked if asked in self._graph.files else asked.partition(".")[0]
 
     def list_cuts(self, members: list[tuple[Statement, str, str]]) -> Iterator[Cut]:
-        """Give what a file's lines ask for that would no longer be asked for, and the names they would not take."""
+        """Give what a file's lines would no longer ask for, and the names they would no longer take."""
         taken: dict[Statement, set[str]] = defaultdict(set)
         for statement, _, target in members:
             taken[statement].add(target)
@@ -457,7 +460,7 @@ def find_guilty(graph: Graph, step: Step, kept: list[Edit], module: str) -> tupl
 
 
 def _find_best(graph: Graph, good: list[Edit], kept: list[Edit]) -> Step | None:
-    """Of the fewest edits that save all that can be saved, give the one that saves most by itself, or what must go together."""
+    """Of the fewest edits that save all, give the one that saves most, or what must go together."""
     before = graph.saved(kept)
     core = _shrink(graph, _make_step(graph, tuple(good), kept, before), kept, before)
     families: dict[str, list[Edit]] = defaultdict(list)
@@ -482,7 +485,7 @@ def _make_step(graph: Graph, group: tuple[Edit, ...], kept: list[Edit], before: 
 
 
 def _shrink(graph: Graph, step: Step, kept: list[Edit], before: frozenset[str]) -> Step:
-    """Leave out the edits without which as much disappears: first those that could never save much, and in many places."""
+    """Leave out what is not needed, beginning with what could never save much, and is in many places."""
     for edit in sorted(step.edits, key=lambda each: (len(graph.below(each.family)), -each.num_places)):
         rest = _make_step(graph, tuple(each for each in step.edits if each is not edit), kept, before)
         if not graph.is_worth(step.saves - rest.saves) and (rest.edits or not step.saves):
@@ -491,7 +494,7 @@ def _shrink(graph: Graph, step: Step, kept: list[Edit], before: frozenset[str]) 
 
 
 def find_risk(project: Project, graph: Graph, step: Step, kept: list[Edit]) -> tuple[str, str]:
-    """Name a module that would not be loaded and is needed: it acts when it is imported, or others reach it; say why."""
+    """Name a module that is needed: it acts when it is imported, or others reach it; and say why."""
     for name in sorted(step.saves & graph.files.keys()):
         effect = project.find_effect(graph.files[name])
         if effect:

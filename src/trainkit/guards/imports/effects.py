@@ -43,9 +43,13 @@ def registers(node: ast.FunctionDef, names: Names) -> bool:
             targets = each.targets if isinstance(each, ast.Assign) else [each.target]
             if any(isinstance(t, ast.Subscript) and outlives(t) for t in targets):
                 return True
-        elif isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute):
-            if each.func.attr in _MUTATORS and outlives(each.func.value):
-                return True
+        elif (
+            isinstance(each, ast.Call)
+            and isinstance(each.func, ast.Attribute)
+            and each.func.attr in _MUTATORS
+            and outlives(each.func.value)
+        ):
+            return True
     return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.errors import CannotJudgeError
-from trainkit.guards.imports.advice import Edit, Graph, Step, find_guilty, list_edits, plan_step
+from trainkit.guards.imports.advice import Edit, Graph, Placement, Step, find_guilty, list_edits, plan_step
 from trainkit.guards.imports.measure import Imported, Target, measure, run_probe
 from trainkit.guards.imports.project import Project, read_project
 from trainkit.guards.imports.proof import Proof
 from trainkit.guards.imports.rewrite import CannotRewriteError, load_libcst, rewrite
+from trainkit.guards.imports.target import find_target
 from trainkit.repo.trees import Tree, open_trees
 from trainkit.verify.options import RunOptions
 
@@ -57,20 +59,20 @@ class Advice:
             sides = [
                 content.decode("utf-8", "replace").splitlines(keepends=True) for content in (before, after)
             ]
-            for line in difflib.unified_diff(*sides, f"a/{name}", f"b/{name}"):
-                text.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
+            rows = difflib.unified_diff(sides[0], sides[1], f"a/{name}", f"b/{name}")
+            text += [row if row.endswith("\n") else f"{row}\n\\ No newline at end of file\n" for row in rows]
         return "".join(text)
 
 
-def advise(root: Path, target: Target, *, progress: Progress = lambda _: None) -> Advice:
-    """Say which imports of the project's own files could come later, and what each would save; nothing is edited.
+def advise(root: Path, name: str, *, command: str = "", progress: Progress = lambda _: None) -> Advice:
+    """Say which imports of the project's files could come later, and what each would save; nothing is edited.
 
     Raises:
         CannotJudgeError: the target fails, or cannot be measured.
     """
     with open_trees(root, None) as (tree, _):
-        progress(f"measuring {target.name}")
-        imported = measure(tree, target, prove=False)
+        progress(f"measuring {name}")
+        imported = measure(tree, find_target(tree, name, command), prove=False)
         progress("reading the project")
         search = _Search(read_project(tree.path), Graph(imported, tree.path))
         told = [Told(step, "advised") for step in search.steps()]
@@ -133,8 +135,9 @@ def _tell(imported: Imported, told: list[Told], search: _Search, **more: Any) ->
 
 def fix(
     root: Path,
-    target: Target,
+    name: str,
     *,
+    command: str = "",
     tests: tuple[str, ...] = (),
     training: RunOptions | None = None,
     share: tuple[str, ...] = (),
@@ -143,8 +146,8 @@ def fix(
 ) -> Advice:
     """Apply the advice in a scratch copy and keep what is proven; the user's files are only read.
 
-    A step is kept if every module it should save is gone and none has come, and if then the tests and the training
-    that are given have the outcome they had before.
+    A step is kept if every module it should save is gone and none has come, and if the given tests and
+    training have the outcome they had before.
 
     Raises:
         UsageError: libcst is not installed, or a shared path is missing.
@@ -152,6 +155,7 @@ def fix(
     """
     load_libcst()
     with open_trees(root, None) as (candidate, _), _copy_of(candidate) as baseline:
+        target = find_target(candidate, name, command)
         work = _Work(baseline, candidate, target, progress)
         proof = Proof(
             baseline, tests=tests, training=training, share=share, timeout_s=timeout_s, progress=progress
@@ -221,13 +225,15 @@ class _Work:
 
     def _apply(self) -> None:
         """Write the edits of all steps that are kept; files without any are as they were."""
-        placements = defaultdict(list)
+        placements: dict[str, list[Placement]] = defaultdict(list)
         for edit in self.search.kept_edits():
             placements[edit.file] += edit.placements
         for name in sorted({*placements, *self._edited}):
             source = (self._baseline.path / name).read_bytes()
             content = rewrite(source, placements[name]) if placements[name] else source
-            (self._candidate.path / name).write_bytes(content)
+            path = self._candidate.path / name
+            path.write_bytes(content)
+            Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
             self._edited.add(name)
 
     def keep_proven(self, proof: Proof) -> int:
@@ -295,7 +301,7 @@ def write(root: Path, advice: Advice) -> list[str]:
     """Write the edited files into the user's project, all or none; give their names.
 
     Raises:
-        CannotJudgeError: one of them is not what was measured any more, or cannot be written; nothing is changed.
+        CannotJudgeError: one of them is not what was measured any more; nothing is changed.
     """
     done: list[tuple[Path, bytes]] = []
     with ExitStack() as stack:

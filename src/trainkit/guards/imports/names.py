@@ -31,8 +31,8 @@ class Use:
     """One use of a module's name.
 
     `when` is: now (the module is being imported), late (in a function: `holder`), lambda (late, but there is
-    no place for an import), annotation (of the function `holder`), field (annotation of a variable of a class or
-    of the module), typing (only type checkers look at it), doctest.
+    no place for an import), annotation (of the function `holder`), field (annotation of a variable of a class
+    or of the module), typing (only type checkers look at it), doctest.
     """
 
     when: str
@@ -283,7 +283,7 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
         self._scopes.pop()
 
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension  # type: ignore[assignment]
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension  # type: ignore[assignment]  # noqa: N815
 
     def _visit_in(self, scope: _Scope, body: list[ast.stmt] | list[ast.expr]) -> None:
         override, self._override = self._override, None

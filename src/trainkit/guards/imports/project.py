@@ -158,7 +158,7 @@ def read_project(root: Path) -> Project:
 
 
 def _name_module(root: Path, path: Path) -> tuple[str, bool]:
-    """Give the name by which a file is imported: from the outermost folder that is a package, or a search root."""
+    """Give the name by which a file is imported, and whether it is a package."""
     is_package = path.name == "__init__.py"
     parts = [] if is_package else [path.stem]
     folder = path.parent

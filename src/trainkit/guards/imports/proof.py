@@ -57,7 +57,7 @@ class Proof:
         """Give the first thing in which a tree behaves otherwise than the baseline, or "".
 
         Raises:
-            CannotJudgeError: the baseline itself proves nothing: no test passes, or training is not repeatable.
+            CannotJudgeError: the baseline proves nothing: no test passes, or training does not repeat.
         """
         self.shown = []
         return (self._compare_tests(candidate) if self._tests else "") or (

@@ -105,7 +105,7 @@ class _Imports:
         return str(name.value)
 
     def keep(self, small: Any, names: set[str], *, inside: bool) -> Any:
-        """Give an import with only those of its names that are (`inside`) or are not among `names`; None if none is."""
+        """Give an import with those of its names that are (`inside`) or are not in `names`, or None."""
         aliases = self.list_aliases(small)
         kept = [alias for alias in aliases if (self.bind(alias) in names) is inside]
         if not kept or len(kept) == len(aliases):
@@ -324,7 +324,7 @@ def _add_typing(cst: Any, module: Any, lines: list[Any]) -> Any:
 
 
 def _import_type_checking(cst: Any, module: Any) -> Any:
-    """Make sure that TYPE_CHECKING is there: in the import from typing if there is one, else in a line of its own."""
+    """Make sure that TYPE_CHECKING is imported: with what else comes from typing, or in a line of its own."""
     alias = cst.ImportAlias(cst.Name("TYPE_CHECKING"))
     for at, line in enumerate(module.body):
         small: Any = line.body[0] if isinstance(line, cst.SimpleStatementLine) else None
