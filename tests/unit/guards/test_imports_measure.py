@@ -1,6 +1,12 @@
 """What the imports guard measures: chains, dominators, costs, A/A, times; on tiny packages in real processes."""
 
+import builtins
+import dataclasses
+import gc
+import importlib.util
+import marshal
 import math
+import sys
 from contextlib import ExitStack
 
 import pytest
@@ -205,3 +211,131 @@ def test_the_interval_holds_the_ratio_and_says_what_it_knows():
         assert told.startswith(word)
     assert times._quantile(10) > times._quantile(11) > times._quantile(100) > 2.575
     assert times._quantile(11) == pytest.approx(3.106, abs=0.005)
+
+
+@pytest.fixture
+def probe(monkeypatch):
+    """The probe in this process, all that it replaces put back afterwards."""
+    monkeypatch.delenv("TRAINKIT_IMPORTS", raising=False)
+    spec = importlib.util.spec_from_file_location("_probe_here", measure._PROBE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for place, name in (
+        (module.importlib_core, "_find_and_load"),
+        (builtins, "__import__"),
+        (module.importlib_files.SourceLoader, "source_to_code"),
+    ):
+        monkeypatch.setattr(place, name, getattr(place, name))
+    limit, callbacks = sys.getrecursionlimit(), list(gc.callbacks)
+    yield module
+    gc.callbacks[:] = callbacks
+    sys.setrecursionlimit(limit)
+
+
+def test_the_probe_notes_loads_edges_and_collections(probe):
+    """What stands in for Python's functions, called as Python calls it."""
+    witness = probe.Witness()
+    for name in ("colorsys", "wsgiref.types", "wsgiref"):
+        sys.modules.pop(name, None)
+    probe._BEFORE.difference_update({"colorsys", "wsgiref", "wsgiref.types", "json", "json.decoder"})
+    witness.find_and_load("wsgiref.types", __import__)
+    witness.find_and_load("wsgiref", __import__)
+    with pytest.raises(ImportError):
+        witness.find_and_load("nothing_of_that_name", __import__)
+    call = lambda *words: witness.import_statement(*words)  # noqa: E731  # a frame between, as when it is armed
+    assert call("json", globals(), None, ("decoder",), 0).__name__ == "json"
+    outer = probe.Load("outer", "", [])
+    witness.stack().append(outer)
+    witness.note_collection("start", None)
+    witness.note_collection("stop", None)
+    report = witness.report()
+
+    assert [(row[0], row[6]) for row in report["loads"]] == [
+        ("wsgiref.types", True),
+        ("nothing_of_that_name", False),
+    ]
+    asked = {edge[3] for edge in report["edges"]}
+    assert asked == {"wsgiref", "wsgiref.types", "json", "json.decoder", "nothing_of_that_name"}
+    assert all(edge[:2] == (__name__, __file__) for edge in report["edges"] if edge[3] == "json")
+    assert report["collections"][0] == 1
+    assert outer.collected > 0
+
+
+def test_a_parent_is_not_charged_to_the_module_that_waits_for_it(probe):
+    """Times, collections and memory go to whom they were spent within."""
+    witness = probe.Witness()
+    above, waiting, parent = (probe.Load(name, "", []) for name in ("above", "a.b", "a"))
+    parent.collected = 10
+    witness.close(parent, [above, waiting], 110, 7)
+    witness.close(waiting, [above], 160, 9)
+
+    assert (parent.total, waiting.total, waiting.pages) == (100, 50, 2)
+    assert (above.children, above.collected, above.pages) == (150, 10, -9)
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "variables", "full"),
+    [
+        ("a.b", 0, {}, "a.b"),
+        ("b", 1, {"__package__": "a"}, "a.b"),
+        ("", 1, {"__package__": "a"}, "a"),
+        ("c", 2, {"__package__": "a.b"}, "a.c"),
+        ("b", 1, {"__name__": "a.x"}, "a.b"),
+        ("b", 1, {"__name__": "a", "__path__": []}, "a.b"),
+    ],
+)
+def test_a_relative_import_is_resolved(probe, name, level, variables, full):
+    """As Python does, with and without __package__."""
+    assert probe.resolve(name, level, variables) == full
+
+
+@pytest.mark.parametrize("mode", ["witness", "bare", "calls"])
+def test_the_probe_writes_at_the_end(probe, mode, tmp_path, monkeypatch):
+    """Each mode writes what it is for."""
+    handlers = []
+    monkeypatch.setattr(probe.atexit, "register", handlers.append)
+    trace = sys.getprofile()
+    probe.start(str(tmp_path), mode)
+    sys.modules.pop("colorsys", None)
+    probe._BEFORE.discard("colorsys")
+    import colorsys  # noqa: F401
+
+    handlers[0]()
+    sys.setprofile(trace)
+    (written,) = tmp_path.iterdir()
+    facts = marshal.loads(written.read_bytes())
+    assert facts["cpu_ns"] > 0
+    assert ("loads" in facts) == (mode == "witness")
+    assert (facts["calls"] > 0) == (mode == "calls")
+    if mode == "witness":
+        assert "colorsys" in {row[0] for row in facts["loads"]}
+        assert "colorsys" in {row[0] for row in facts["modules"]}
+
+
+def test_where_the_system_says_nothing_the_probe_goes_on(probe, monkeypatch):
+    """Without /proc memory and shared objects are unknown, and told as nothing."""
+    monkeypatch.setattr(probe.os, "open", _refuse)
+    monkeypatch.setattr(builtins, "open", _refuse)
+
+    assert probe._open_statm() == -1
+    assert probe.list_shared_objects() == []
+
+
+def _refuse(*_, **__):
+    raise OSError("no such file")
+
+
+def test_a_line_that_served_several_is_taken_out_as_a_whole():
+    """A helper that imports by name is one line with several ways."""
+    line = ("helper", "helper.py", 3)
+    ways = [("a", "__main__"), ("x", "a"), ("b", "__main__"), ("y", "b")]
+    edges = [measure.Edge(*line, name, within, True) for name, within in ways[1::2]]
+    edges += [
+        measure.Edge("__main__", "m.py", number, name, within, True)
+        for number, (name, within) in enumerate(ways[::2])
+    ]
+    loads = {name: measure.Load(name, within, 0, 0, 0, 0, True, ()) for name, within in ways}
+    found = dataclasses.replace(_imported("abxy"), edges=tuple(edges), loads=loads)
+
+    assert found.dominated_by_edge(edges[0]) == ["x", "y"]
+    assert found.dominated("a") == ["a", "x"]
