@@ -11,7 +11,7 @@ pytest.importorskip("importlinter")
 # contract -> (file, line that breaks it)
 PLANTS = {
     "Imports go one way": ("repo/git.py", "import trainkit.gate"),
-    "Guards do not know each other": ("guards/bench.py", "import trainkit.guards.gpu"),
+    "Guards do not know each other": ("guards/bench/check.py", "import trainkit.guards.gpu"),
     "Guards do not know the core": ("guards/gpu.py", "import trainkit.core.config"),
     "The recorder brings the standard library": ("trace/digest.py", "import trainkit.errors"),
     "No cycles among siblings": (

@@ -16,6 +16,7 @@ OTHER_WORDS = {
     "cat-file",
     "check-ignore",
     "before-fault",
+    "data-wait",
     "deep-end",
     "dist-packages",
     "hydra-core",
