@@ -52,7 +52,9 @@ def test_the_options_are_these():
     }
     fixes = {"--advise", "--fix", "--test", "--verify", "--share", "--write"}
     budgets = {"--forbid", "--max-modules", "--max-seconds", "--ratchet"}
-    assert imports == budgets | {"-h", "--help", "--base", "--times", "--save", "--log", "--waterfall"} | fixes
+    assert (
+        imports == budgets | {"-h", "--help", "--base", "--times", "--save", "--log", "--waterfall"} | fixes
+    )
 
 
 def test_help_and_version(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from trainkit.review.cycles import Cycle
@@ -20,6 +21,7 @@ class FileRow:
     mean: float
     num_importers: int
     purpose: str  # the first line of its docstring, or ""
+    upkeep: Mapping[str, float] = field(default_factory=dict)  # radon's figures, of the most complex files
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,10 +24,11 @@ from trainkit.review.inventory import is_script, is_test, list_definitions, read
 from trainkit.review.model import CloneClass, Unit
 from trainkit.review.names import find_namesakes
 from trainkit.review.result import Dependencies, EntryPoint, Figure, FileRow, Review
-from trainkit.review.sources import Source, read_sources
+from trainkit.review.sources import Source, read_files, read_sources
 
 EXTRACTORS = ("inventory", "habits", "complexity", "clones")
 _FOLDERS, _MOST = 2, 30  # parts of a path in the picture of dependencies; its edges
+_NUM_UPKEEP = 10  # files that radon is asked about
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def review(
         project=root.resolve().name,
         candidate=_describe_tree(root),
         base=f"{base} ({commit[:10]})" if base else "",
-        files=tuple(_list_files(side)),
+        files=_add_upkeep(root, list(_list_files(side))),
         unreadable=tuple((source.path, source.error) for source in side.sources if source.error),
         entry_points=tuple(_list_entry_points(side, scripts)),
         namesakes=tuple(_count_namesakes(side)),
@@ -144,6 +145,13 @@ def _list_files(side: Side) -> Iterator[FileRow]:
             num_importers=len(side.graph.importers.get(source.path, ())),
             purpose=facts["doc"],
         )
+
+
+def _add_upkeep(root: Path, rows: list[FileRow]) -> tuple[FileRow, ...]:
+    worst = sorted(rows, key=lambda row: -row.worst)[:_NUM_UPKEEP]
+    found = read_files(root, [row.path for row in worst], ["upkeep"])
+    upkeep = {source.path: source.facts["upkeep"] for source in found if not source.error}
+    return tuple(replace(row, upkeep=upkeep.get(row.path, {})) for row in rows)
 
 
 def console_scripts(root: Path, graph: Graph) -> dict[str, list[str]]:

@@ -18,7 +18,7 @@ from trainkit.report.review.words import (
 )
 from trainkit.report.text import make_printable
 from trainkit.review.model import Issue
-from trainkit.review.result import Review
+from trainkit.review.result import FileRow, Review
 
 _COLORS = {"high": "31", "medium": "33", "low": "2"}
 _ISSUES, _ROWS, _PLACES, _EVIDENCE = 12, 8, 3, 4
@@ -87,6 +87,11 @@ def _render_rest(review: Review) -> list[str]:
     )
 
 
+def _index(row: FileRow) -> str:
+    """Give radon's maintainability index, 100 at best."""
+    return f"{row.upkeep['index']:.0f}" if row.upkeep else ""
+
+
 def _render_plan(review: Review) -> list[str]:
     rows = [
         (phase.name, str(len(phase.issues)), tell_minutes(phase.effort_min), f"{phase.num_lines_saved:,}")
@@ -97,16 +102,16 @@ def _render_plan(review: Review) -> list[str]:
 
 def _render_picture(review: Review, width: int) -> Iterator[str]:
     files = sorted(review.files, key=lambda row: -row.worst)[:_ROWS]
-    rows = [("most complex files", "lines", "worst", "purpose")]
-    rows += [(row.path, f"{row.num_lines:,}", str(row.worst), row.purpose) for row in files]
-    yield from tabulate(rows, "lrrl", width)
+    rows = [("most complex files", "lines", "worst", "upkeep", "purpose")]
+    rows += [(row.path, f"{row.num_lines:,}", str(row.worst), _index(row), row.purpose) for row in files]
+    yield from tabulate(rows, "lrrrl", width)
     if review.entry_points:
         yield ""
         entries = sorted(review.entry_points, key=lambda entry: (-entry.shared, entry.path))[:_ROWS]
         more = f" ({len(review.entry_points)})"
-        rows = [(f"entry points{more}", "lines", "shared", "how")]
-        rows += [(e.path, f"{e.num_lines:,}", f"{e.shared:.0%}", ", ".join(e.how)) for e in entries]
-        yield from tabulate(rows, "lrrl", width)
+        scripts = [(f"entry points{more}", "lines", "shared", "how")]
+        scripts += [(e.path, f"{e.num_lines:,}", f"{e.shared:.0%}", ", ".join(e.how)) for e in entries]
+        yield from tabulate(scripts, "lrrl", width)
     yield ""
     if review.namesakes:
         told = [f"{name} in {n} ({bodies} different)" for name, n, bodies in review.namesakes]
