@@ -15,7 +15,8 @@ is up to 6000 bytes longer.
 judged as one suite. `pytest` runs pytest-benchmark in two processes, one after the other, and compares as
 `--benchmark-compare-fail=FIELD:5%` does. `asv` is its rule rebuilt, without its environments: two processes a
 side, five samples of 10 ms each, Mann-Whitney p < 0.002 and a factor of 1.1 between medians. `--busy` keeps
-one core busy; where the load is over 3 it is busy without that. Each trial is a line of the output, so parts of any size add up; the table counts them.
+one core busy; where the load is over 3 it is busy without that. Each trial is a line of the output, so parts
+of any size add up; the table counts them.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pytest
 
 from trainkit.guards.bench.history import read_history
 
-INI = "[tool.pytest.ini_options]\naddopts = ['-p', 'no:hypothesispytest']\n"
+INI = "[tool.pytest.ini_options]\naddopts = ['-p', 'no:hypothesispytest', '-p', 'no:hydra_pytest']\n[tool.trainkit.bench]\nmargin = 0.3\n"
 SUITE = "import work\n\n\ndef test_work(benchmark):\n    benchmark(work.work)\n"
 FILES = {
     "pyproject.toml": INI,
@@ -29,7 +29,7 @@ def slow(make_project):
 
 
 def test_a_slow_down_fails_and_names_the_function(slow, tmp_path):
-    """One command: exit status 1, the interval, the function, the control; a history with its page."""
+    """Exit status 1, the interval, the function, the control; a history with its page that peers can read, too."""
     history = tmp_path / "history"
     done = slow.trainkit(
         "bench", "--base", "HEAD", "--history", str(history), "--json", str(tmp_path / "x.json")
@@ -46,6 +46,10 @@ def test_a_slow_down_fails_and_names_the_function(slow, tmp_path):
     assert (
         json.loads((tmp_path / "x.json").read_text())["benchmarks"][0]["stats"]["min"] == row["stats"]["min"]
     )
+    command = [sys.executable, "-m", "pytest_benchmark", "compare", str(tmp_path / "x.json")]
+    read = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert read.returncode == 0, read.stderr
+    assert "test_work" in read.stdout
     page = (history / "index.html").read_text()
     assert "benchmarks/test_work.py::test_work" in page
     assert "http" not in page.replace("http://www.w3.org", "")
@@ -78,17 +82,6 @@ def test_pytest_compares_with_a_base(slow):
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "unknown-revision" in wrong.stderr
     assert "--base belongs to --benchmark" in alone.stderr
-
-
-def test_pytest_benchmark_reads_what_was_written(slow, tmp_path):
-    """Its own `compare` command takes the file."""
-    done = slow.trainkit("bench", "--json", str(tmp_path / "0001_x.json"))
-    assert done.returncode == 0, done.stdout
-    command = [sys.executable, "-m", "pytest_benchmark", "compare", str(tmp_path / "0001_x.json")]
-    read = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    assert read.returncode == 0, read.stderr
-    assert "test_work" in read.stdout
 
 
 def test_an_interrupted_bench_leaves_nothing(make_project, tmp_path):

@@ -23,6 +23,7 @@ from trainkit.repo.trees import Tree
 _WORKER = Path(__file__).with_name("worker.py")
 _BATCH_NS = 10e6  # a batch is as many calls as fit, and one at least
 _UNIT_NS = 0.2e6  # calls shorter than this are timed in groups
+_CALIBRATION_S = 0.05
 _SLOW_NS = 50e6  # calls longer than this are measured as often as a bound needs, once more, no further
 _ROUNDS_AT_A_TIME = 6  # all orders of three workers
 _MOST_ROUNDS = 120
@@ -260,7 +261,9 @@ def _ask(worker: Worker, sample: Sample, waiting: list[Worker], do: str, **more:
 def _run_rounds(waiting: list[Worker], sample: Sample, plan: Plan) -> None:
     workers = list(waiting)
     try:
-        sample.calibration = [_ask(worker, sample, waiting, "calibrate") for worker in workers]
+        sample.calibration = [
+            _ask(worker, sample, waiting, "calibrate", seconds=_CALIBRATION_S) for worker in workers
+        ]
         _choose(sample)
         margin = plan.margins[sample.name]
         is_slow = sample.calibration[0]["wall"] > _SLOW_NS
