@@ -27,7 +27,8 @@ _CALIBRATION_S = 0.05
 _SLOW_NS = 50e6  # calls longer than this are measured as often as a bound needs, once more, no further
 _ROUNDS_AT_A_TIME = 6  # all orders of three workers
 _MOST_ROUNDS = 120
-_SECONDS = 6.0  # for one benchmark in one pair, once there are enough rounds for a bound
+_SECONDS = 6.0  # of measuring one benchmark in one pair, once there are enough rounds for a bound
+_MOST_WAIT = 4  # times that long by the clock, on a machine that gives us a part of a core
 _START_S = 120.0  # what imports and collection may take longer than an answer
 Message = dict[str, Any]
 
@@ -172,6 +173,11 @@ class Sample:
         """Give the change with its bounds."""
         return bound_median(self.log_ratios(worker, clock), alpha)
 
+    def spent_s(self) -> float:
+        """Give about how long the workers have measured, in seconds of the benchmark's clock."""
+        calls = self.units * self.loops / 1e9
+        return float(sum(said[self.clock] * calls for row in self.rounds for said in row))
+
     def best(self, worker: int) -> float:
         """Give the least time of a call, in seconds."""
         return float(min(row[worker][self.clock] for row in self.rounds)) / 1e9
@@ -187,11 +193,10 @@ _ORDERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to measure in one pair: which benchmarks, how sure, until when."""
+    """What to measure in one pair: how sure, with which margins, and what else to look at."""
 
     alpha: float
     margins: dict[str, float]
-    seconds: float = _SECONDS
     probes: tuple[str, ...] = ()
 
 
@@ -268,13 +273,14 @@ def _run_rounds(waiting: list[Worker], sample: Sample, plan: Plan) -> None:
         margin = plan.margins[sample.name]
         is_slow = sample.calibration[0]["wall"] > _SLOW_NS
         least = num_values_needed(plan.alpha) + (1 if is_slow else 5)
-        deadline = time.monotonic() + plan.seconds
+        deadline = time.monotonic() + _MOST_WAIT * _SECONDS
         for number, order in enumerate(cycle(_ORDERS[len(workers)])):
             enough = number >= least and (is_slow or number % _ROUNDS_AT_A_TIME == 0)
             if enough and (
                 len(workers) == 1
                 or number >= _MOST_ROUNDS
                 or time.monotonic() > deadline
+                or sample.spent_s() > _SECONDS
                 or _is_narrow(sample, plan.alpha, margin)
             ):
                 break
