@@ -1,7 +1,10 @@
 """The bench guard on real projects with real workers: planted slow-downs, clean cases, benchmarks that misbehave."""
 
 import os
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -382,6 +385,26 @@ def test_a_linked_folder_of_the_baseline_is_replaced(make_project):
 def test_no_benchmarks_are_skipped(make_project):
     """A project without the folder is said to have none."""
     assert judge(make_project({"a.py": ""}).path, ["bench"]).verdicts[0].status is Status.SKIPPED
+
+
+def test_trainkit_can_be_judged_itself(make_project):
+    """A project that holds the running trainkit has its worker in it: that is no source from elsewhere."""
+    import trainkit
+
+    project = make_project(FILES)
+    ours = Path(trainkit.__file__).parent
+    shutil.copytree(ours, project.path / "src/trainkit", ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from trainkit.cli import main; raise SystemExit(main(['bench', '--base', 'HEAD', '--margin', '0.8']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project.path,
+        env=os.environ | {"PYTHONPATH": str(project.path / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_thresholds_are_by_name():

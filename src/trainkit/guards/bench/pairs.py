@@ -133,7 +133,9 @@ class Suite:
 def open_worker(tree: Tree, suite: Suite, pad: int) -> Iterator[Worker]:
     """Start one worker in its tree."""
     ours, theirs = socket.socketpair()
-    command = ["python", str(_WORKER), suite.folder, *(["-k", suite.keyword] if suite.keyword else [])]
+    # Not as a script: its file is ours, and must not count among the sources that the program has loaded.
+    start = f"import runpy; runpy.run_path({str(_WORKER)!r})['main']()"
+    command = ["python", "-c", start, suite.folder, *(["-k", suite.keyword] if suite.keyword else [])]
     environment = {"TRAINKIT_BENCH_FD": str(theirs.fileno()), "COLUMNS": "200", **pad_environment(pad)}
     with ours, ExitStack() as stack:
         running = stack.enter_context(

@@ -1,7 +1,5 @@
 """Runs as a program in a tree: pytest whose benchmarks stop at each call and do what the parent says.
 
-    python worker.py FOLDER [pytest's options]
-
 A file of its own, run by its path and free of trainkit, because the tree may hold another trainkit. It speaks
 JSON lines through the socket TRAINKIT_BENCH_FD, so what benchmarks print does not matter. pytest-benchmark's
 own fixture is used, with `_raw` and `_raw_pedantic` replaced: suites run unmodified.
@@ -346,8 +344,8 @@ def is_layout_fixed() -> bool:
     return bool(flags & 0x0040000) and sys.flags.hash_randomization == 0
 
 
-def main() -> int:
-    """Run pytest on the arguments."""
+def main() -> NoReturn:
+    """Run pytest on the arguments, and leave with its status."""
     channel = Channel(int(os.environ.pop("TRAINKIT_BENCH_FD")))
     arguments = ["-q", "-p", "no:cacheprovider", "--rootdir=.", *sys.argv[1:]]
     if importlib.util.find_spec("pytest_cov"):
@@ -358,8 +356,4 @@ def main() -> int:
     sys.path[0] = str(Path.cwd())
     status = int(pytest.main(arguments, plugins=[Plugin(channel)]))
     channel.say(**{"is": "left", "status": status})
-    return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status)
