@@ -164,7 +164,8 @@ def _judge_clones(clones: CloneClass) -> Issue:
     effort = 10 * count + 20 * (bodies - 1)
     proposal = f"Keep one: def {clones.signature}." if clones.signature else "Keep one and import it."
     if one:
-        proposal += " Equal after normalisation: safe to merge; --prove shows that training stays the same."
+        proposal += " Equal after normalisation: safe to merge where the helpers they call are the same;"
+        proposal += " --prove shows that training stays the same."
     if clones.intended:
         proposal = f"The copies are meant ({clones.intended}) and differ: bring them together again."
     return Issue(
