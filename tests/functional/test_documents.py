@@ -21,6 +21,7 @@ OTHER_WORDS = {
     "hyper-parameters",
     "logging-only",
     "ls-files",
+    "ls-tree",
     "plain-fault",
     "rev-list",
     "rev-parse",

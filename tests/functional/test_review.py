@@ -62,7 +62,7 @@ def test_the_report_on_a_terminal_and_in_files(project):
     assert "gradients are never set to zero" in done.stdout
     assert re.search(r"DUP-\d{4}  medium, P1, 20 to 40 min\n    run_a\(\), run_b\(\): 2 copies", done.stdout)
     assert "cycles        1 at module level" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert max(map(len, done.stdout.splitlines())) <= 120
     report = json.loads((out / "r.json").read_text())
     assert report["format"] == 1
     ids = {issue["id"] for issue in report["issues"]}
@@ -105,18 +105,18 @@ def test_before_and_after(project):
 
     assert done.returncode == 0
     assert re.search(r"classes of copies +\d+ +\d+ +-\d", done.stdout)
-    assert re.search(r"lines +\d+ +\d+ +-8 \(-\d+ %\)", done.stdout)
+    assert re.search(r"lines +\d+ +\d+ +-7 \(-\d+ %\)", done.stdout)
     assert re.search(r"line coverage, % +not measured +not measured", done.stdout)
 
 
 def test_structure_joined_to_behaviour(project):
     """--prove runs the command on both sides and its verdict is the exit status."""
     done = project.trainkit(
-        "review", "--base", "HEAD", "--prove", "--timeout", "60", "--", "python", "-c", "print(1)"
+        "review", "--base", "HEAD", "--prove", "--timeout", "60", "--", "python", "other.py"
     )
 
     assert done.returncode == 3  # nothing was trained: no proof
-    assert re.search(r"training +inconclusive", done.stdout)
+    assert re.search(r"training +could not be judged: no process called backward", done.stdout)
 
 
 MISTAKES = [

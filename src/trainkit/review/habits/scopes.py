@@ -14,8 +14,8 @@ _MADE_OPTIMIZER = re.compile(
     r"(?:^|\.)optim\.|Optimizer$|^(?:SGD|Adam\w*|RMSprop|Adagrad|LBFGS|Muon|Lion)$|get_optimi"
 )
 _HYPER = {"lr", "learning_rate", "weight_decay", "momentum", "batch_size", "num_epochs", "epochs",
-          "dropout", "max_epochs", "hidden_size", "hidden_dim", "num_layers", "gamma", "betas", "max_norm", "num_workers",
-          "label_smoothing", "warmup_steps"}  # fmt: skip
+          "max_epochs", "dropout", "hidden_size", "hidden_dim", "num_layers", "gamma", "betas",
+          "max_norm", "num_workers", "label_smoothing", "warmup_steps"}  # fmt: skip
 _HELPER = re.compile(
     r"signal_handler|handle_signal|sigterm|sigint|preempt|^_?(?:launch|spawn|run_distributed)", re.I
 )
