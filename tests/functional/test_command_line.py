@@ -25,7 +25,7 @@ def project(make_project):
 
 def test_the_commands_are_these():
     """Names that people type are kept: a new one is added here on purpose."""
-    guards = {"bench", "complexity", "gate", "golden", "gpu", "imports"}
+    guards = {"bench", "complexity", "duplication", "gate", "golden", "gpu", "imports"}
     verify = {"bisect", "compare", "record", "selftest", "show", "verify"}
     review = {"review"}
     core = {"check", "evaluate", "new", "runs", "sweep", "train"}
@@ -36,13 +36,14 @@ def test_the_options_are_these():
     """So are options."""
     options = {
         name: {flag for action in _parser(name)._actions for flag in action.option_strings} - {"-h", "--help"}
-        for name in ("imports", "golden", "complexity", "bench", "gpu")
+        for name in ("imports", "golden", "complexity", "duplication", "bench", "gpu")
     }
 
     assert options == {
         "imports": {"--base", "--forbid", "--max-seconds", "--max-modules", "--waterfall"},
         "golden": {"--base", "--update"},
-        "complexity": {"--base", "--max-function", "--max-module-body"},
+        "complexity": {"--base"},
+        "duplication": {"--base"},
         "bench": {"--base", "--margin"},
         "gpu": {"--base"},
     }
@@ -204,10 +205,10 @@ BAD_INPUTS = [
         r"waterfall-failed: importtime-waterfall no_such: .*",
     ),
     (
-        ["complexity", "--max-function", "0"],
-        None,
+        ["complexity"],
+        "[tool.trainkit.complexity]\nlines = [9, 3]\n",
         2,
-        r"settings-range: .*max_function = 0: must be at least 1",
+        r"settings-range: .*lines = \[9, 3\]: must be two limits, \[warn, fail\], rising",
     ),
     (
         ["golden"],

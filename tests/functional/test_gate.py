@@ -6,6 +6,21 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 # guard -> (file, what is replaced, by what, the rule that must name it)
+# A function that is no other's copy until it stands there twice.
+COPY = """
+def count_{}(rows, limit):
+    counts, skipped = {{}}, 0
+    for row in rows:
+        name = row["name"].strip().lower()
+        if len(name) > limit:
+            skipped += 1
+            continue
+        counts[name] = counts.get(name, 0) + row["count"]
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    print(f"skipped {{skipped}} rows")
+    return ranked
+"""
+
 FAULTS = {
     "imports": (
         "src/tiny/helpers.py",
@@ -22,8 +37,14 @@ FAULTS = {
     "complexity": (
         "src/tiny/helpers.py",
         "        if key:\n",
-        "        if key and key != 'a' and key != 'b' and key != 'c' and key != 'd':\n",
+        f"        if key and {' and '.join(f'key != {letter!r}' for letter in 'abcdefghijklmnop')}:\n",
         "complexity-worse",
+    ),
+    "duplication": (
+        "src/tiny/helpers.py",
+        '"""Small functions."""\n',
+        '"""Small functions."""\n' + COPY.format("one") + COPY.format("two"),
+        "duplication-gained",
     ),
     "bench": (
         "src/tiny/helpers.py",
@@ -73,6 +94,7 @@ def test_a_refactor_that_changes_no_number_passes(tiny, judge):
         "verify": "skipped",
         "golden": "identical",
         "complexity": "passed",
+        "duplication": "passed",
         "bench": "passed",
         "gpu": "skipped",
     }

@@ -72,7 +72,11 @@ def test_a_new_project_passes_its_gate_and_fails_it_when_the_loss_is_changed(qui
     skipped = dict.fromkeys(["verify", "bench"], "skipped")
     statuses = read_statuses(project)
     assert statuses.pop("gpu") in {"skipped", "passed"}  # as there is a device
-    assert statuses == {"imports": "passed", "golden": "identical", "complexity": "passed"} | skipped
+    assert (
+        statuses
+        == {"imports": "passed", "golden": "identical", "complexity": "passed", "duplication": "passed"}
+        | skipped
+    )
 
     shutil.copytree(Path(trainkit.__file__).parent, quick / "other/trainkit")
     loop = quick / "other/trainkit/core/loop.py"

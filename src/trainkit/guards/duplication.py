@@ -84,7 +84,7 @@ def _list_gained(old: Sequence[Source], new: Sequence[Source]) -> Iterator[Findi
                 evidence=tuple(
                     f"also {_say(each)}" for each in found.clones.members if each not in {place, of}
                 ),
-                hint="call the one that there is; if the copy is meant: # trainkit: allow duplication because ...",
+                hint="call the other one; if the copy is meant: # trainkit: allow duplication because ...",
             )
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainkit.review.bodies import read_bodies
-from trainkit.review.complexity import MODULE_BODY, Facts, read_facts
+from trainkit.review.complexity import read_facts
+from trainkit.review.measure import MODULE_BODY, Facts
 from trainkit.review.similar import Shape, make_shape, score_statements
 from trainkit.review.sources import Source, read_files
 
@@ -201,12 +202,8 @@ def _best_first(pairs: Iterable[tuple[Piece, Piece]], *, least: float) -> dict[P
 def _find_parts(result: Matching) -> None:
     """Find what was taken out of an old piece (`origin`), and old pieces that went into one (`merged`)."""
     after = result.after()
-    fresh = [piece for piece in result.new if piece not in result.before and piece.shapes]
-    gone = {
-        old: old.keys() - (after[old].keys() if old in after else Counter[int]())
-        for old in result.old
-        if old.shapes
-    }
+    gone = {old: _rest(old, after.get(old)) for old in result.old if old.shapes}
+    fresh = [piece for piece in result.new if piece.shapes and piece not in result.before]
     best: dict[Piece, float] = {}
     for piece, old in _sorted(_candidates(gone, fresh)):
         share = _share(piece, gone[old])
@@ -214,9 +211,13 @@ def _find_parts(result: Matching) -> None:
             best[piece], result.origin[piece] = share, old
     lost = [old for old in gone if old not in after]
     for piece, old in _sorted(_candidates(lost, [piece for piece in result.new if piece.shapes])):
-        was = result.before.get(piece)
-        if _share(old, piece.keys() - (was.keys() if was else Counter[int]())) >= _SAME:
+        if _share(old, _rest(piece, result.before.get(piece))) >= _SAME:
             result.merged.setdefault(piece, []).append(old)
+
+
+def _rest(piece: Piece, other: Piece | None) -> Counter[int]:
+    """Give the statements of a piece that the other one has not."""
+    return piece.keys() - other.keys() if other else piece.keys()
 
 
 def _sorted(pairs: Iterable[tuple[Piece, Piece]]) -> list[tuple[Piece, Piece]]:

@@ -200,3 +200,180 @@ def read_table(files):
         .get("trainkit", {})
         .get("complexity", {})
     )
+
+
+def test_a_finding_names_place_measures_and_what_it_was(check):
+    """One finding for a function, with each measure that got worse, before and after."""
+    verdict = check({"a.py": "\n" + big("old")}, {"b.py": big("fit", stop=13)})
+
+    (finding,) = verdict.findings
+    assert (finding.file, finding.line) == ("b.py", 1)
+    assert finding.message == "fit() got worse: cyclomatic 27 (was 25), cognitive 39 (was 36)"
+    assert (finding.expected, finding.actual) == ("cyclomatic at most 25, cognitive at most 36", "27, 39")
+    assert finding.evidence == ("it was old() at a.py:2",)
+
+
+def test_between_the_limits_is_a_warning(check):
+    """Over the first limit and not over the second one."""
+    verdict = check({"a.py": ""}, {"a.py": make_function("f", 12)})
+
+    assert verdict.status is Status.PASSED
+    assert [finding.severity for finding in verdict.findings] == [Severity.WARNING]
+    assert verdict.findings[0].expected == "cyclomatic at most 10"
+
+
+HANDLER = "def f(a):\n    try:\n        a()\n    except Exception:{}\n        pass\n"
+
+
+@pytest.mark.parametrize(
+    ("comment", "is_allowed"),
+    [
+        ("", False),
+        ("  # noqa: BLE001, S110", False),
+        ("  # pragma: no cover", False),
+        ("  # noqa: BLE001 - a plugin may raise anything", True),
+        ("\n        # whatever it is, the next one is tried", True),
+        ("\n        log(a)\n        raise", True),
+    ],
+)
+def test_a_new_broad_handler_needs_a_reason(check, comment, is_allowed):
+    """`except Exception` raises, or says why in a comment that is no directive."""
+    verdict = check({"a.py": "def f(a):\n    a()\n"}, {"a.py": HANDLER.format(comment)})
+
+    assert [(finding.rule, finding.line) for finding in verdict.findings] == (
+        [] if is_allowed else [("complexity-worse", 4)]
+    )
+
+
+def test_an_old_broad_handler_may_stay(check):
+    """And move, and a second one fails."""
+    old = HANDLER.format("")
+
+    assert check({"a.py": old}, {"b.py": old.replace("def f", "def g")}).findings == ()
+    assert check({"a.py": old}, {"a.py": old + old.replace("def f", "def g")}).status is Status.FAILED
+
+
+def test_a_waiver_with_a_reason_is_counted_and_one_without_is_none(check):
+    """Above the function, or inside it; the finding becomes a note."""
+    waived = check(
+        {"a.py": ""}, {"a.py": "# trainkit: allow complexity because it mirrors the paper\n" + big()}
+    )
+    inside = check(
+        {"a.py": ""},
+        {
+            "a.py": big().replace(
+                "    return", "    # trainkit: allow complexity because it mirrors the paper\n    return"
+            )
+        },
+    )
+    bare = check({"a.py": ""}, {"a.py": "# trainkit: allow complexity\n" + big()})
+
+    for verdict in (waived, inside):
+        assert verdict.status is Status.PASSED
+        assert [(each.rule, each.severity) for each in verdict.findings] == [
+            ("complexity-waived", Severity.NOTE)
+        ]
+        assert verdict.findings[0].evidence == ("allowed because it mirrors the paper",)
+        assert verdict.summary.endswith("; 1 waived")
+    assert bare.status is Status.FAILED
+    assert {each.rule for each in bare.findings} == {
+        "complexity-over-budget",
+        "complexity-waiver-without-reason",
+    }
+
+
+def test_a_change_is_judged_by_the_limits_that_stood(check):
+    """Raising a limit, or leaving files out, is said, and helps from the next change on."""
+    old = {"a.py": big(), "pyproject.toml": "[tool.trainkit.complexity]\n"}
+    verdict = check(old, {"a.py": big(stop=13)}, cyclomatic=[50, 99], cognitive=[50, 99])
+    left_out = check(old, {"a.py": big(stop=13)}, exclude=["a.py"])
+
+    assert [each.message for each in verdict.findings if each.rule == "complexity-limit-raised"] == [
+        "this change raises the limits of cyclomatic: it is judged by [10, 15]",
+        "this change raises the limits of cognitive: it is judged by [15, 25]",
+    ]
+    assert verdict.status is left_out.status is Status.FAILED
+    assert left_out.findings[-1].evidence == ("a.py",)
+
+
+def test_the_first_limits_are_those_of_the_change(check, tmp_path):
+    """A baseline without trainkit, or with settings of another version, has no say."""
+    (tmp_path / "pyproject.toml").write_text("[tool.trainkit.complexity]\nmax_function = 3\n")
+    verdict = check(
+        {"a.py": "", "pyproject.toml": "[tool.other]\n"},
+        {"a.py": big()},
+        cyclomatic=[30, 30],
+        cognitive=[40, 40],
+    )
+
+    assert verdict.findings == ()
+    assert read_settings(tmp_path, "complexity") is None
+
+
+def test_the_length_of_a_script_only_warns(check):
+    """`main` lists what is done; any other function of 200 lines fails."""
+    body = "    step()\n" * 200
+    verdict = check(
+        {"a.py": ""}, {"a.py": f"def main():\n{body}def other():\n{body}", "b.py": "step()\n" * 200}
+    )
+
+    assert {each.message.split()[0]: each.severity.value for each in verdict.findings} == {
+        "main()": "warning", "other()": "error", "the": "warning",
+    }  # fmt: skip
+
+
+def test_what_cannot_be_parsed_is_unmeasured_not_fine(check):
+    """New, it fails; known from the baseline, it is a warning, and alone no judgement at all."""
+    broken = {"a.py": "def f(:\n"}
+
+    new, known = check({"a.py": ""}, broken), check(broken, broken)
+    assert [each.rule for each in new.findings] == ["complexity-unmeasured"]
+    assert (new.status, known.status) == (Status.FAILED, Status.ERROR)
+    assert check(broken, broken | {"b.py": FILLER}).status is Status.PASSED
+
+
+def test_notebooks_are_counted_as_unmeasured(check):
+    """They are said, whatever else there is."""
+    verdict = check({}, {"a.py": FILLER, "n.ipynb": "{}", "tests/m.ipynb": "{}"})
+
+    assert verdict.summary.endswith("1 module bodies; 1 notebooks not measured")
+    assert check({}, {"n.ipynb": "{}"}).status is Status.SKIPPED
+
+
+def test_through_git_the_baseline_is_where_the_branch_began(make_project):
+    """What main has changed since is not held against a branch, and a branch cannot move its baseline."""
+    project = make_project(
+        {"pyproject.toml": "[tool.trainkit.complexity]\n", "a.py": big(), "b.py": big("fit", "data")}
+    )
+    project.git("checkout", "--quiet", "-b", "topic")
+    project.write("a.py", EXTRACTED)
+    project.commit()
+    project.git("checkout", "--quiet", "main")
+    project.write("b.py", big("fit", "data", 0, 8))
+    project.commit()
+    project.git("checkout", "--quiet", "topic")
+
+    done = project.trainkit("gate", "complexity", "duplication", "--base", "main")
+    assert done.returncode == 0, done.stdout
+    assert "baseline   where HEAD left main (" in done.stdout
+    project.write("b.py", big("fit", "data", 0, 13))
+    project.commit()
+    verdict = judge(project.path, ["complexity"], base="main").verdicts[0]
+    assert [each.message for each in verdict.findings if each.severity is Severity.ERROR] == [
+        "fit() got worse: cyclomatic 27 (was 25), cognitive 39 (was 36)"
+    ]
+
+
+def test_alone_it_holds_all_code_to_the_limits(make_project):
+    """Without a baseline each function over a limit is a finding; a wrong limit is one line."""
+    project = make_project({"a.py": big(), "pyproject.toml": ""})
+    done = project.trainkit("complexity")
+    assert (done.returncode, "1 over the limits of 1 functions, 1 module bodies" in done.stdout) == (1, True)
+
+    project.write("pyproject.toml", "[tool.trainkit.complexity]\ncyclomatic = [9, 3]\nlines = [1]\n")
+    done = project.trainkit("complexity")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "trainkit: error: settings-range: [tool.trainkit.complexity] cyclomatic = [9, 3]: must be two limits, "
+        "[warn, fail], rising\n"
+    )

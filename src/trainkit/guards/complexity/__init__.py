@@ -17,8 +17,8 @@ from trainkit.guards.complexity.settings import (
     tell_excluded,
 )
 from trainkit.guards.context import Context
-from trainkit.review.complexity import MODULE_BODY
 from trainkit.review.matching import Matching, match_trees, read_pieces
+from trainkit.review.measure import MODULE_BODY
 from trainkit.review.sources import Source, list_tree, read_files
 from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict, status_of
 
@@ -30,24 +30,39 @@ def check(context: Context) -> Verdict:
     own = context.parse(ComplexitySettings)
     before = read_settings(context.baseline.path, context.name) if context.baseline else None
     settings, findings = keep_strict(own, before or own)
-    root, old = context.candidate.path, list[Source]()
-    files = [file for file in list_tree(root) if own.measures(file)]
-    if context.baseline:
-        theirs = list_tree(context.baseline.path)
-        known = {file for file in theirs if before and before.measures(file)}
-        dropped = [file for file in list_tree(root) if file in known and not own.measures(file)]
-        findings += [tell_excluded(dropped)] if dropped else []
-        files += dropped  # what was measured stays so for one more change
-        known.update(file for file in theirs if own.measures(file))
-        old = read_files(context.baseline.path, known, ["complexity"], progress=context.progress)
-    sources = read_files(root, files, ["complexity"], progress=context.progress)
+    root = context.candidate.path
+    files, dropped = _list_files(context, own, before)
+    findings += [tell_excluded(dropped)] if dropped else []
+    sources = read_files(root, [*files, *dropped], ["complexity"], progress=context.progress)
+    old = _read_baseline(context, own, before or own)
+    findings += _list_unmeasured(sources, old)
     if context.baseline:
         matching = match_trees((context.baseline.path, old), (root, sources))
     else:
         matching = Matching([], read_pieces(sources))
-    findings += _list_unmeasured(sources, old)
     notebooks = [file for file in list_tree(root, ".ipynb") if not own.excludes(file)]
     return _conclude(context, Judge(matching, settings), findings, notebooks)
+
+
+def _list_files(
+    context: Context, own: ComplexitySettings, before: ComplexitySettings | None
+) -> tuple[list[str], list[str]]:
+    """Give the files to measure, and those that only the baseline measures: they are, for one more change."""
+    every = list_tree(context.candidate.path)
+    known: set[str] = set()
+    if context.baseline and before:
+        known = {file for file in list_tree(context.baseline.path) if before.measures(file)}
+    files = [file for file in every if own.measures(file)]
+    return files, sorted(known.intersection(every).difference(files))
+
+
+def _read_baseline(context: Context, *settings: ComplexitySettings) -> list[Source]:
+    """Read what any of these settings measures."""
+    if context.baseline is None:
+        return []
+    root = context.baseline.path
+    files = [file for file in list_tree(root) if any(each.measures(file) for each in settings)]
+    return read_files(root, files, ["complexity"], progress=context.progress)
 
 
 def _list_unmeasured(sources: Sequence[Source], old: Sequence[Source]) -> Iterator[Finding]:
