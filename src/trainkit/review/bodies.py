@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from trainkit.review.expressions import Statement, key_of
 from trainkit.review.model import Place
@@ -59,11 +58,21 @@ def strict_key(statements: Sequence[Statement]) -> int:
     return hash(
         tuple(
             [
-                (one[0], *[numbers.setdefault(name.lstrip("=*"), len(numbers)) for name in one[5]], *map(key_of, one[6]))
+                (
+                    one[0],
+                    *[numbers.setdefault(name.lstrip("=*"), len(numbers)) for name in one[5]],
+                    *map(key_of, one[6]),
+                )
                 for one in statements
             ]
         )
     )
+
+
+def count_kinds(parts: Sequence[Sequence[Statement]]) -> int:
+    """Give how many differ in more than the names of locals."""
+    written = {tuple([(one[0], one[8]) for one in part]): part for part in parts}
+    return len({strict_key(part) for part in written.values()})
 
 
 def read_bodies(source: Source) -> Iterator[Body]:
@@ -75,4 +84,6 @@ def read_bodies(source: Source) -> Iterator[Body]:
     for unit, calls in zip(facts["units"], facts["calls"], strict=True):
         qualname, line, end, kind, start, stop, parameters, defaults = unit
         reason = next((facts["marks"][at] for at in range(line - 3, end + 1) if at in facts["marks"]), "")
-        yield Body(source, qualname, line, end, kind, statements[start:stop], parameters, defaults, calls, reason)
+        yield Body(
+            source, qualname, line, end, kind, statements[start:stop], parameters, defaults, calls, reason
+        )

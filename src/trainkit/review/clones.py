@@ -19,10 +19,13 @@ from trainkit.review.runs import find_runs
 from trainkit.review.similar import Shape, group_bodies, similarity
 from trainkit.review.sources import Source
 
-VERSION = 1
+VERSION = 3
 _NEAR = 0.8
+_LIKELY = 6  # shapes among which a near one is looked for, the ones with most copies
 _MARK = re.compile(
-    rb"^[ \t]*#[ ]?(?:trainkit: (?:copy|allow clone|allow duplication)\b(?: because)?[: ]*(.*)|(Copied from .*))$", re.MULTILINE
+    rb"^[ \t]*# ?(?:trainkit: (?:copy|allow (?:clone|duplication))\b(?: because)?[: ]*(.*)"
+    rb"|(Copied from .*))$",
+    re.MULTILINE,
 )
 
 
@@ -33,7 +36,9 @@ def extract(tree: ast.Module, source: bytes) -> dict[str, Any]:
     words = [names.intersection(one[4]) for one in normal.statements]
     calls = [tuple(sorted(set().union(*words[unit[4] : unit[5]]))) for unit in normal.units]
     marks = {
-        source.count(b"\n", 0, found.start()) + 1: (found[1] or found[2] or b"no reason given").decode(errors="replace")
+        source.count(b"\n", 0, found.start()) + 1: (found[1] or found[2] or b"no reason given").decode(
+            errors="replace"
+        )
         for found in _MARK.finditer(source)
     }
     return {"statements": normal.statements, "units": normal.units, "calls": calls, "marks": marks}
@@ -60,27 +65,32 @@ def find_functions(bodies: Sequence[Body]) -> list[CloneClass]:
         _make_class(shapes, members)
         for shapes, members in kept
         if len(members) > 1
-        and not all(any(_is_inside(body.place, other) for other in outer[body.source.path]) for body in members)
+        and not all(
+            any(_is_inside(body.place, other) for other in outer[body.source.path]) for body in members
+        )
     ]
 
 
 def _list_members(shapes: Sequence[Shape]) -> list[Body]:
-    found = sorted((body for shape in shapes for body in shape.bodies), key=lambda one: (one.source.path, one.line))
+    found = sorted(
+        (body for shape in shapes for body in shape.bodies), key=lambda one: (one.source.path, one.line)
+    )
     inside: dict[str, list[Place]] = defaultdict(list)
     for body in found:
         inside[body.source.path].append(body.place)
-    return [body for body in found if not any(_is_inside(body.place, other) for other in inside[body.source.path])]
+    return [
+        body for body in found if not any(_is_inside(body.place, other) for other in inside[body.source.path])
+    ]
 
 
 def _make_class(shapes: Sequence[Shape], members: Sequence[Body]) -> CloneClass:
-    first, kept = shapes[0], set(members)
-    near = [similarity(first, shape) for shape in shapes[1:] for body in shape.bodies if body in kept]
-    near += [1.0] * (len(first.bodies) - 1)
+    first, body = shapes[0], shapes[0].bodies[0]
     saved = [
-        sum([one[3] - one[2] + 1 for one in body.statements if one[3] and one[0] in first.keys]) + 1 for body in members
+        sum([one[3] - one[2] + 1 for one in body.statements if one[3] and one[0] in first.keys]) + 1
+        for body in members
     ]
-    grade = "equal" if len(shapes) == 1 else "near" if sum(near) / (len(near) or 1) >= _NEAR else "related"
-    body = first.bodies[0]
+    grade = _grade(shapes, members)
+    alike = {its for shape in shapes if similarity(first, shape) >= _NEAR for its in shape.bodies}
     reasons = [one.intended for one in members]
     return CloneClass(
         kind="function",
@@ -90,12 +100,30 @@ def _make_class(shapes: Sequence[Shape], members: Sequence[Body]) -> CloneClass:
         num_lines_saved=sum(saved) - max(saved),
         fingerprint=f"{hash(tuple(sorted(first.keys.elements()))) & (1 << 64) - 1:016x}",
         signature=f"{body.name}({', '.join(body.parameters)})",
-        drift=describe_drift(members) if grade != "related" else (),
+        drift=describe_drift([one for one in members if one in alike]) if grade != "related" else (),
         intended=next(filter(None, reasons), "") if sum(map(bool, reasons)) >= len(reasons) - 1 else "",
     )
 
 
+def _grade(shapes: Sequence[Shape], members: Sequence[Body]) -> str:
+    """Near is a class most of whose members have a near copy in it."""
+    if len(shapes) == 1:
+        return "equal"
+    kept, found = set(members), []
+    for shape in shapes:
+        num = len(kept.intersection(shape.bodies))
+        best = (
+            1.0
+            if num > 1
+            else max(similarity(shape, other) for other in shapes[:_LIKELY] if other is not shape)
+        )
+        found += [best] * num
+    return "near" if sum(found) >= _NEAR * len(found) else "related"
+
+
 def _is_inside(place: Place, other: Place) -> bool:
     return (
-        other.line <= place.line and place.end <= other.end and (place.line, place.end) != (other.line, other.end)
+        other.line <= place.line
+        and place.end <= other.end
+        and (place.line, place.end) != (other.line, other.end)
     )

@@ -33,7 +33,8 @@ def compare(usual: Body, odd: Body, *, against: str = "") -> Iterator[str]:
     against = against or f"{usual.name} of {usual.source.path}"
     if sorted(usual.defaults) != sorted(odd.defaults):
         theirs, ours = _only(odd.defaults, usual.defaults), _only(usual.defaults, odd.defaults)
-        yield f"{odd.source.path}:{odd.line}: default {', '.join(theirs)} where {against} has {', '.join(ours)}"
+        what = f"default {', '.join(theirs)} where {against} has {', '.join(ours)}"
+        yield f"{odd.source.path}:{odd.line}: {what}"
     left, right = usual.statements, odd.statements
     pairs: list[tuple[Statement, Statement]] = []
     matcher = SequenceMatcher(None, [one[0] for one in left], [one[0] for one in right], autojunk=False)
@@ -69,7 +70,8 @@ def find_other_names(usual: Body, odd: Body, pairs: Sequence[tuple[Statement, St
                 continue
             else:
                 kind = f"`{found}`"
-            yield f"{_at(odd, other)}: {kind} where `{usually.lstrip('*')}` stands for `{name.lstrip('=*')}` of {usual.source.path}"
+            place = f"`{name.lstrip('=*')}` of {usual.source.path}"
+            yield f"{_at(odd, other)}: {kind} where `{usually.lstrip('*')}` stands for {place}"
 
 
 def _tell_block(

@@ -1,7 +1,7 @@
 """Expressions as keys that stay when names of variables, numbers and ways of writing change.
 
-What a key leaves out is kept beside it: the local names and the literals, in the order of the normal form. Keys are
-64-bit hashes of tuples of numbers, which do not depend on the process.
+What a key leaves out is kept beside it: the local names and the literals, in the order of the normal form.
+Keys are 64-bit hashes of tuples of numbers, which do not depend on the process.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
 from trainkit.review.words import weigh
 
-Statement = tuple[int, int, int, int, tuple[str, ...], tuple[str, ...], tuple[str, ...], int]
-"""Key, weight, first line, last line (0: part of a written statement), words, local names, literals, column.
+Statement = tuple[int, int, int, int, tuple[str, ...], tuple[str, ...], tuple[str, ...], int, int]
+"""Key, weight, first line, last line (0: part of a written statement), words, local names, literals, column,
+and a key of names and literals.
 
 A name that is bound there begins with `=`, a variable of the module with `*`.
 """
@@ -24,7 +26,9 @@ A name that is bound there begins with `=`, a variable of the module with `*`.
 RESULT = "<result>"
 LOCAL = 1
 _NUMBER = 2
-_HEADED = frozenset(kind for kind in vars(ast).values() if "body" in getattr(kind, "_fields", ())) | {ast.Match}
+_HEADED = frozenset(kind for kind in vars(ast).values() if "body" in getattr(kind, "_fields", ())) | {
+    ast.Match
+}
 _PLACES = re.compile(r"%[-+ #0-9.]*[sdifgr]|\{[^{}]*\}")
 
 
@@ -41,7 +45,8 @@ class _Words(dict[str, int]):
 key_of = _Words().__getitem__
 TAGS = {kind: key_of(f"<{kind}>") for kind in vars(ast)}
 _SWAPPED = {ast.Gt: TAGS["Lt"], ast.GtE: TAGS["LtE"]}
-_COMPARE = {getattr(ast, name): TAGS[name] for name in "Eq NotEq Lt LtE Gt GtE Is IsNot In NotIn".split()}
+_COMPARES = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Is, ast.IsNot, ast.In, ast.NotIn)
+_COMPARE: dict[type[ast.cmpop], int] = {kind: TAGS[kind.__name__] for kind in _COMPARES}
 
 
 class Expressions:
@@ -64,8 +69,19 @@ class Expressions:
         words, names, literals = self._words, self._names, self._literals
         end = 0 if not written else node.lineno if type(node) in _HEADED else node.end_lineno
         weight = weigh(words, len(names) + len(literals))
+        exact = hash((*map(key_of, names), 0, *map(key_of, literals)))
         self.statements.append(
-            (key, weight, node.lineno, end, tuple(words), tuple(names), tuple(literals), node.col_offset)
+            (
+                key,
+                weight,
+                node.lineno,
+                end,
+                tuple(words),
+                tuple(names),
+                tuple(literals),
+                node.col_offset,
+                exact,
+            )
         )
         self._words, self._names, self._literals = [], [], []
 
@@ -184,7 +200,7 @@ class Expressions:
         return hash((TAGS["JoinedStr"], key_of(template), *(self.value(value) for value in values)))
 
     def _joined(self, node: ast.JoinedStr) -> int:
-        pieces = [one.value if isinstance(one, ast.Constant) else "{}" for one in node.values]
+        pieces = [str(one.value) if isinstance(one, ast.Constant) else "{}" for one in node.values]
         return self._text(pieces, [one.value for one in node.values if isinstance(one, ast.FormattedValue)])
 
     def _unary(self, node: ast.UnaryOp) -> int:
@@ -212,11 +228,14 @@ class Expressions:
             self._aside(node, lambda: hash((TAGS["Assign"], self._result(), hash((TAGS[made],)))))
         for loop in node.generators:
             self._local.update(one.id for one in ast.walk(loop.target) if isinstance(one, ast.Name))
-            self._aside(loop.iter, lambda loop=loop: self._loop(loop))  # type: ignore[misc]
+            self._aside(loop.iter, partial(self._loop, loop))
             for test in loop.ifs:
-                self._aside(test, lambda test=test: hash((TAGS["If"], self.value(test))))  # type: ignore[misc]
+                self._aside(test, partial(self._test, test))
         self._aside(node, lambda: self._gathered(node))
         return self._result()
+
+    def _test(self, node: ast.expr) -> int:
+        return hash((TAGS["If"], self.value(node)))
 
     def _loop(self, loop: ast.comprehension) -> int:
         found = self.value(loop.iter)

@@ -1,7 +1,7 @@
 """Statements of functions and modules in a normal form that stays when they are written in another way.
 
-Two statements of one key differ at most in their local names and literals (`expressions`). A compound statement
-is its header, followed by what is inside.
+Two statements of one key differ at most in their local names and literals (`expressions`). A compound
+statement is its header, followed by what is inside.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from trainkit.review.expressions import LOCAL, RESULT, TAGS, Expressions, key_of
@@ -17,7 +17,9 @@ from trainkit.review.expressions import LOCAL, RESULT, TAGS, Expressions, key_of
 Unit = tuple[str, int, int, str, int, int, tuple[str, ...], tuple[str, ...]]
 """Qualified name, first and last line, kind, first and last statement, parameters, defaults as written."""
 
-AS_METHOD = "as method"  # the kind of a second reading of a function, where its first parameter is taken as `self`
+AS_METHOD = (
+    "as method"  # the kind of a second reading of a function, where its first parameter is taken as `self`
+)
 _SHORT = 60
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -37,7 +39,9 @@ class Normaliser(Expressions):
 
     def functions(self, nodes: Iterable[ast.stmt], path: tuple[str, ...] = ()) -> None:
         """Add the functions and methods that are defined among `nodes`, with what is inside them."""
-        methods = frozenset(node.name for node in nodes if isinstance(node, _FUNCTIONS)) if path else frozenset()
+        methods = (
+            frozenset(node.name for node in nodes if isinstance(node, _FUNCTIONS)) if path else frozenset()
+        )
         for node in nodes:
             if isinstance(node, _FUNCTIONS):
                 self._path = path
@@ -77,7 +81,9 @@ class Normaliser(Expressions):
             self.body(node.body)
             self._local, self._self, self._methods, self._path = kept
             del self.units[number:]
-            self.units.append((qualname, node.lineno, end, AS_METHOD, start, len(self.statements), names, defaults))
+            self.units.append(
+                (qualname, node.lineno, end, AS_METHOD, start, len(self.statements), names, defaults)
+            )
 
     def _is_object(self, name: str, start: int) -> bool:
         """Say whether a short function uses its first parameter for attributes only, as methods do."""
@@ -95,7 +101,9 @@ class Normaliser(Expressions):
             if handler:
                 handler(self, node)
 
-    def _assign(self, node: ast.AST, target: ast.expr | None, value: ast.expr, *, written: bool = True) -> None:
+    def _assign(
+        self, node: ast.AST, target: ast.expr | None, value: ast.expr, *, written: bool = True
+    ) -> None:
         if isinstance(value, ast.IfExp):
             self._aside(value, lambda: hash((TAGS["If"], self.value(value.test))))
             self._assign(node, target, value.body, written=written)
@@ -200,7 +208,6 @@ class Normaliser(Expressions):
         found = read_imports([node])
         self._imports.update(found)
         self._local -= found.keys()
-        self._words += [name.rpartition(".")[2] for name in found.values()]
         self._add(node, hash((TAGS["Import"], *sorted(map(key_of, found.values())))))
 
     def _do_match(self, node: ast.Match) -> None:
@@ -215,6 +222,7 @@ class Normaliser(Expressions):
     def _do_simple(self, node: ast.stmt) -> None:
         found = [self.value(one) for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)]
         self._add(node, hash((TAGS[type(node).__name__], *found)))
+
 
 def _list_known(module: ast.Module) -> frozenset[str]:
     """What is no variable: builtins, functions and classes; `*` stands for anything after a star import."""
@@ -262,26 +270,31 @@ def _bound(node: _Function) -> set[str]:
 def _targets(nodes: Iterable[ast.stmt]) -> Iterator[str]:
     """The names that statements bind in their own scope, imports left out."""
     for node in nodes:
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                yield node.name
-                continue
-            case ast.Assign():
-                yield from (name for target in node.targets for name in _in_target(target))
-            case ast.AugAssign() | ast.AnnAssign() | ast.For() | ast.AsyncFor():
-                yield from _in_target(node.target)
-            case ast.With() | ast.AsyncWith():
-                yield from (name for item in node.items for name in _in_target(item.optional_vars))
-            case ast.Match():
-                for case in node.cases:
-                    yield from (one.name for one in ast.walk(case.pattern) if isinstance(one, ast.MatchAs) and one.name)
-                    yield from _targets(case.body)
-        for handler in getattr(node, "handlers", ()):
-            yield from (handler.name,) if handler.name else ()
-            yield from _targets(handler.body)
+        yield from _bound_by(node)
+        if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+            continue
+        for inner in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+            yield from _targets(inner.body)
         for part in ("body", "orelse", "finalbody"):
             if inside := getattr(node, part, None):
                 yield from _targets(inside)
+
+
+def _bound_by(node: ast.stmt) -> Iterator[str]:
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            yield node.name
+        case ast.Assign():
+            yield from (name for target in node.targets for name in _in_target(target))
+        case ast.AugAssign() | ast.AnnAssign() | ast.For() | ast.AsyncFor():
+            yield from _in_target(node.target)
+        case ast.With() | ast.AsyncWith():
+            yield from (name for item in node.items for name in _in_target(item.optional_vars))
+        case ast.Try() | ast.TryStar():
+            yield from (handler.name for handler in node.handlers if handler.name)
+        case ast.Match():
+            found = (one for case in node.cases for one in ast.walk(case.pattern))
+            yield from (one.name for one in found if isinstance(one, ast.MatchAs) and one.name)
 
 
 def _in_target(node: ast.expr | None) -> Iterator[str]:

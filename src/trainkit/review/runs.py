@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from trainkit.review.bodies import Body, plain, strict_key
+from trainkit.review.bodies import Body, count_kinds, plain
 from trainkit.review.expressions import Statement
 from trainkit.review.model import CloneClass, Place
 from trainkit.review.normal import AS_METHOD
@@ -30,7 +30,9 @@ def find_runs(bodies: Sequence[Body], *, least: int = LEAST) -> list[CloneClass]
     chosen = list_long(bodies)
     taken: list[set[int]] = [set() for _ in chosen]
     found = []
-    runs = sorted(_list_runs(chosen, least), key=lambda run: (-(len(run.positions) - 1) * run.length, run.positions))
+    runs = sorted(
+        _list_runs(chosen, least), key=lambda run: (-(len(run.positions) - 1) * run.length, run.positions)
+    )
     for run in runs:
         for part in _free_parts(run, taken, least):
             for body, start in part.positions:
@@ -43,7 +45,9 @@ def list_long(bodies: Sequence[Body]) -> list[Body]:
     """Give the outermost bodies that are long enough to hold a run worth a function of its own."""
     ends: dict[str, int] = {}
     chosen = []
-    for body in sorted(bodies, key=lambda one: (one.source.path, one.kind == "module body", one.line, -one.end)):
+    for body in sorted(
+        bodies, key=lambda one: (one.source.path, one.kind == "module body", one.line, -one.end)
+    ):
         if body.kind == AS_METHOD or body.num_lines < _MIN_LINES:
             continue
         if body.kind != "module body":
@@ -55,7 +59,7 @@ def list_long(bodies: Sequence[Body]) -> list[Body]:
 
 
 def share_windows(bodies: Sequence[Body], least: int) -> dict[int, list[_Position]]:
-    """Give the positions of each sequence of `least` statements that says something, where there are several."""
+    """Give the positions of each sequence of `least` statements that says something and stands twice."""
     windows: dict[int, list[_Position]] = defaultdict(list)
     for number, body in enumerate(bodies):
         keys, weights = [one[0] for one in body.statements], [one[1] for one in body.statements]
@@ -69,7 +73,7 @@ def share_windows(bodies: Sequence[Body], least: int) -> dict[int, list[_Positio
 
 
 def measure_share(bodies: Sequence[Body], least: int = LEAST) -> tuple[int, int]:
-    """Give how many statements of these bodies lie in a run that another file has too, and how many there are."""
+    """Give how many statements of these bodies lie in a run that another file has too, of how many."""
     shared: list[set[int]] = [set() for _ in bodies]
     for positions in share_windows(bodies, least).values():
         if len({bodies[number].source.path for number, _ in positions}) > 1:
@@ -119,7 +123,9 @@ def _free_parts(run: Run, taken: Sequence[set[int]], least: int) -> Iterator[Run
             offset += 1
             continue
         length = least
-        while offset + length < run.length and all(start + length not in taken[number] for number, start in places):
+        while offset + length < run.length and all(
+            start + length not in taken[number] for number, start in places
+        ):
             length += 1
         yield Run(tuple(places), length)
         return
@@ -127,7 +133,9 @@ def _free_parts(run: Run, taken: Sequence[set[int]], least: int) -> Iterator[Run
 
 def _make_class(bodies: Sequence[Body], run: Run) -> CloneClass:
     parts = [bodies[number].statements[start : start + run.length] for number, start in run.positions]
-    places = [_make_place(bodies[number], part) for (number, _), part in zip(run.positions, parts, strict=True)]
+    places = [
+        _make_place(bodies[number], part) for (number, _), part in zip(run.positions, parts, strict=True)
+    ]
     lines = [len({line for one in part if one[3] for line in range(one[2], one[3] + 1)}) for part in parts]
     number, start = run.positions[0]
     keys = tuple([one[0] for one in parts[0]])
@@ -135,7 +143,7 @@ def _make_class(bodies: Sequence[Body], run: Run) -> CloneClass:
         kind="run",
         grade="equal",
         members=tuple(places),
-        num_bodies=len({strict_key(part) for part in parts}),
+        num_bodies=count_kinds(parts),
         num_lines_saved=sum(lines) - max(lines),
         fingerprint=f"{hash(keys) & (1 << 64) - 1:016x}",
         signature=propose_signature(bodies[number], start, run.length),
@@ -166,5 +174,7 @@ def propose_signature(body: Body, start: int, length: int) -> str:
         bound += [name[1:] for name in one[5] if name.startswith("=")]
     later = {name for one in body.statements[start + length :] for name in one[5]}
     given = [name for name in dict.fromkeys(bound) if name in later]
-    parameters = [name for name in dict.fromkeys(name.replace(".", "_") for name in needed) if "<" not in name]
+    parameters = [
+        name for name in dict.fromkeys(name.replace(".", "_") for name in needed) if "<" not in name
+    ]
     return f"run({', '.join(parameters)})" + (f" -> {', '.join(given)}" if given else "")

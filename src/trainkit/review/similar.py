@@ -4,28 +4,34 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trainkit.review.bodies import Body
 from trainkit.review.expressions import Statement
 from trainkit.review.normal import AS_METHOD
-from trainkit.review.words import weight_of
+from trainkit.review.words import PLAIN, weight_of
 
-_MIN_STATEMENTS, _MIN_LINES, _MIN_WEIGHT = 3, 4, 30  # what weighs less is a copy only when all names are equal too
-_SAME, _SAME_WORDS = 0.6, 0.8
-_KIN = 0.45  # what two members of a class have in common at least
+_MIN_STATEMENTS, _MIN_LINES, _MIN_WEIGHT = (
+    3,
+    4,
+    30,
+)  # what weighs less is a copy only when all names are equal too
+_SAME, _SAME_WORDS = 0.65, 0.8
+_KIN = 0.5  # what two members of a class have in common at least
 _INLINED = 0.9  # what an extraction leaves the same
 _OWN = 0.25  # what a function must be besides the helpers it calls
 _TOO_COMMON = 60  # what stands in more shapes leads to no candidates
-_LONG = 80  # statements from which on words alone say nothing
+_HEAVY, _RARE = 7, 10  # weights of statements and words that lead to candidates
+_LONG = 80  # statements: what longer functions have in common is told as runs
+
 
 @dataclass(eq=False)
 class Shape:
     """What a sequence of statements is compared by, and the bodies that have it in some order.
 
-    `inlined` are the helpers whose statements were put in the place of their calls; `own` is the share of the weight
-    that is not theirs.
+    `inlined` are the helpers whose statements were put in the place of their calls; `own` is the share of the
+    weight that is not theirs.
     """
 
     keys: Counter[int]
@@ -34,42 +40,46 @@ class Shape:
     bodies: list[Body]
     inlined: frozenset[Body] = frozenset()
     own: float = 1.0
-    is_otherwise: bool = False  # is like others when its helpers are inlined or its first parameter is `self`
+    otherwise: list[Shape] = field(default_factory=list)  # like it with helpers inlined, or as a method
 
     def __post_init__(self) -> None:
-        self.weight = sum([self.weights[key] * count for key, count in self.keys.items()])
-        self.repeated = {key for key, count in self.keys.items() if count > 1}
-        self.is_short = len(self.keys) <= _LONG
-        self.words_weight = sum([weight_of(word) * count for word, count in self.words.items()])
+        """Number what stands there several times, so that sharing is a matter of sets."""
+        weights = self.weights
+        self.items = {hash((key, n)): weights[key] for key, count in self.keys.items() for n in range(count)}
+        self.word_items = {
+            (word, n) if n else word: weight_of(word)
+            for word, count in self.words.items()
+            for n in range(count)
+        }
+        self.weight, self.words_weight = sum(self.items.values()), sum(self.word_items.values())
 
 
 def make_shape(statements: Sequence[Statement], bodies: list[Body]) -> Shape:
     """Give what a sequence of statements is compared by."""
     words = Counter([word for one in statements for word in one[4]])
-    return Shape(Counter([one[0] for one in statements]), {one[0]: one[1] for one in statements}, words, bodies)
+    keys = Counter([one[0] for one in statements])
+    return Shape(keys, {one[0]: one[1] for one in statements}, words, bodies)
 
 
 def score_statements(one: Shape, other: Shape) -> float:
     """Give the weighted Dice of the statements, whatever their order."""
-    theirs, weights = other.keys, one.weights
-    both = one.keys.keys() & theirs.keys()
-    shared = sum([weights[key] for key in both])
-    for key in (one.repeated & both) & other.repeated:
-        shared += weights[key] * (min(one.keys[key], theirs[key]) - 1)
+    shared = sum(map(one.items.__getitem__, one.items.keys() & other.items.keys()))
     return min(1.0, 2 * shared / (one.weight + other.weight or 1))
 
 
 def score_words(one: Shape, other: Shape) -> float:
-    """Give the weighted Dice of the words."""
-    theirs = other.words
-    shared = sum([weight_of(word) * min(one.words[word], theirs[word]) for word in one.words.keys() & theirs.keys()])
-    return 2 * shared / (one.words_weight + other.words_weight or 1)
+    """Give the weighted Dice of the words, 0 where it cannot be enough."""
+    total = one.words_weight + other.words_weight
+    if 2 * min(one.words_weight, other.words_weight) < _SAME_WORDS * total:
+        return 0.0
+    shared = sum(map(one.word_items.__getitem__, one.word_items.keys() & other.word_items.keys()))
+    return 2 * shared / (total or 1)
 
 
 def similarity(one: Shape, other: Shape) -> float:
     """Give 1 for the same statements; words alone, which say less, count a little less."""
     found = score_statements(one, other)
-    if found < 1 and one.is_short and other.is_short:
+    if found < 1:
         words = score_words(one, other)
         found = max(found, words - 0.1 if words >= _SAME_WORDS else 0)
     return found
@@ -83,7 +93,7 @@ def group_bodies(everything: Sequence[Body]) -> list[list[Shape]]:
             continue
         keys = [one[0] for one in body.statements]
         if len(keys) >= _MIN_STATEMENTS:
-            says_enough = sum([one[1] for one in body.statements]) >= _MIN_WEIGHT
+            says_enough = sum([one[1] - PLAIN for one in body.statements]) >= _MIN_WEIGHT
             exact = () if says_enough else (body.strict, *[one[5] for one in body.statements])
             groups[(*sorted(keys), *exact)].append(body)
     shapes = [make_shape(group[0].statements, group) for group in groups.values()]
@@ -105,9 +115,9 @@ def _link(shapes: Sequence[Shape], everything: Sequence[Body]) -> _Links:
             same = _is_same_otherwise(shapes[one], extra[other - size], shapes[base])
         if same:
             links.join(one, base)
-            links.otherwise |= {base} if other >= size else set()
-    for number in links.otherwise:
-        shapes[number].is_otherwise = True
+            if other >= size:
+                shapes[one].otherwise.append(shapes[base])
+                shapes[base].otherwise.append(shapes[one])
     return links
 
 
@@ -116,20 +126,18 @@ def _split(shapes: list[Shape]) -> list[list[Shape]]:
     parts = []
     while shapes:
         first = max(shapes, key=lambda shape: (len(shape.bodies), shape.weight, shape.bodies[0].place.path))
-        like, rest = [first], []
+        like, rest = [first], list[Shape]()
         for shape in shapes:
             if shape is not first:
-                near = shape.is_otherwise or first.is_otherwise or similarity(first, shape) >= _KIN
+                near = shape in first.otherwise or similarity(first, shape) >= _KIN
                 (like if near else rest).append(shape)
-        parts.append(like)
+        parts.append([first, *sorted(like[1:], key=lambda shape: -len(shape.bodies))])
         shapes = rest
     return parts
 
 
 def _is_same(one: Shape, other: Shape) -> bool:
-    if score_statements(one, other) >= _SAME:
-        return True
-    return one.is_short and other.is_short and score_words(one, other) >= _SAME_WORDS
+    return score_statements(one, other) >= _SAME or score_words(one, other) >= _SAME_WORDS
 
 
 def _is_same_otherwise(one: Shape, changed: Shape, plain: Shape) -> bool:
@@ -156,7 +164,7 @@ def _inline(bodies: Sequence[Body], wanted: Mapping[Body, int]) -> Iterator[Shap
         if body.kind in ("function", "method"):
             named[body.source.path, body.name].append(body)
     for body in bodies:
-        if not body.calls or body not in wanted:
+        if not body.calls or body not in wanted or len(body.statements) > _LONG:
             continue
         helpers = {
             name: found[0]
@@ -179,7 +187,6 @@ class _Links:
 
     def __init__(self, size: int) -> None:
         self._parent = list(range(size))
-        self.otherwise: set[int] = set()
 
     def _root(self, number: int) -> int:
         while self._parent[number] != number:
@@ -206,28 +213,38 @@ def _candidates(shapes: Sequence[Shape], num_plain: int) -> Iterator[tuple[int, 
     """Give the pairs that share what few have, those that share most first."""
     index: dict[Any, list[int]] = defaultdict(list)
     for number, shape in enumerate(shapes):
-        for key, weight in shape.weights.items():
-            if weight >= 7:
-                index[key].append(number)
-        for word in shape.words if shape.is_short else ():
-            if weight_of(word) >= 10:
-                index[word].append(number)
+        if len(shape.keys) <= (_LONG if number < num_plain else 2 * _LONG):
+            for mark in _list_marks(shape):
+                index[mark].append(number)
     shared: Counter[tuple[int, int]] = Counter()
     for numbers in index.values():
         if 2 <= len(numbers) <= _TOO_COMMON:
-            shared.update(
-                [(one, other) for at, one in enumerate(numbers) if one < num_plain for other in numbers[at + 1 :]]
-            )
+            firsts = ((at, one) for at, one in enumerate(numbers) if one < num_plain)
+            shared.update([(one, other) for at, one in firsts for other in numbers[at + 1 :]])
     for (one, other), count in shared.most_common():
-        low, high = sorted((shapes[one].weight, shapes[other].weight))
-        if count >= 2 and 2 * low / (low + high) >= 0.5:
+        if count >= 2 and _may_be_same(shapes[one], shapes[other]):
             yield one, other
+
+
+def _list_marks(shape: Shape) -> Iterator[int | str]:
+    yield from (key for key, weight in shape.weights.items() if weight >= _HEAVY)
+    yield from (word for word in shape.words if weight_of(word) >= _RARE)
+
+
+def _may_be_same(one: Shape, other: Shape) -> bool:
+    """Say whether the sizes alone allow it."""
+    if 2 * min(one.weight, other.weight) >= _SAME * (one.weight + other.weight):
+        return True
+    low, high = sorted((one.words_weight, other.words_weight))
+    return 2 * low >= _SAME_WORDS * (low + high)
 
 
 def contains(whole: Body, part: Body) -> float:
     """Give what share of the weight of `part` stands in `whole`."""
     one, other = make_shape(whole.statements, []), make_shape(part.statements, [])
-    shared = [other.weights[key] * min(count, one.keys[key]) for key, count in other.keys.items() if key in one.keys]
+    shared = [
+        other.weights[key] * min(count, one.keys[key]) for key, count in other.keys.items() if key in one.keys
+    ]
     return sum(shared) / (other.weight or 1)
 
 

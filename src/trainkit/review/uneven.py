@@ -39,8 +39,8 @@ class Gained:
 def uneven(before: Sequence[Source], after: Sequence[Source]) -> list[Uneven]:
     """Give the classes of copies (equal or near) of which a change reached some members only.
 
-    A body is unchanged when only names, hints, comments, docstrings or the way of writing differ, or when what is
-    gone from it stands in a helper that it calls.
+    A body is unchanged when only names, hints, comments, docstrings or the way of writing differ, or when
+    what is gone from it stands in a helper that it calls.
     """
     old, new = _read(before), _read(after)
     now = _match(old, new)
@@ -67,7 +67,7 @@ def uneven(before: Sequence[Source], after: Sequence[Source]) -> list[Uneven]:
 
 
 def gained(before: Sequence[Source], after: Sequence[Source]) -> list[Gained]:
-    """Give the classes (equal or near, of 6 statements or 10 lines) with new members, and new runs of 15 statements.
+    """Give the classes (equal or near, 6 statements or 10 lines) with new members, and runs of 15 statements.
 
     What was moved, renamed or cut out of a longer body is not new.
     """
@@ -101,23 +101,30 @@ def _by_name(bodies: Sequence[Body]) -> Mapping[str, list[Body]]:
 
 
 def _match(old: Sequence[Body], new: Sequence[Body]) -> dict[Body, Body]:
-    """Give for each old body what it is now: by place and name, else by what it does, else by name, where it moved."""
+    """Give for each old body what it is now: by place and name, else by what it does, else by name."""
     free = {(body.source.path, body.qualname, body.kind): body for body in reversed(new)}
     found: dict[Body, Body] = {}
     for body in old:
         if its := free.pop((body.source.path, body.qualname, body.kind), None):
             found[body] = its
-    for mark in (lambda body: body.strict, lambda body: body.qualname):
+    for mark in (_read_strict, _read_name):
         left: dict[object, list[Body]] = defaultdict(list)
         for body in free.values():
             if body.kind != "module body" and body.statements:
                 left[mark(body)].append(body)
         for body in old:
             if body not in found and left.get(mark(body)):
-                its = left[mark(body)].pop(0)
-                if free.pop((its.source.path, its.qualname, its.kind), None):
-                    found[body] = its
+                its = found[body] = left[mark(body)].pop(0)
+                del free[its.source.path, its.qualname, its.kind]
     return found
+
+
+def _read_strict(body: Body) -> object:
+    return body.strict
+
+
+def _read_name(body: Body) -> object:
+    return body.qualname
 
 
 def _is_changed(old: Body, new: Body, helpers: Mapping[str, Sequence[Body]]) -> bool:
@@ -159,7 +166,9 @@ def _list_gained_runs(old: Sequence[Body], new: Sequence[Body], told: Sequence[P
         new_places = tuple(
             place
             for place in clones.members
-            if not any(one.path == place.path and one.line <= place.line and place.end <= one.end for one in told)
+            if not any(
+                one.path == place.path and one.line <= place.line and place.end <= one.end for one in told
+            )
             and any(
                 path == place.path and place.line <= line <= place.end and (path, line) in fresh_lines
                 for path, line in grown

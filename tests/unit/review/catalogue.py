@@ -1,6 +1,6 @@
 """Pairs of pieces of training code: copies in many disguises, and look-alikes that are none.
 
-Each file holds a `base`, then `copy: kinds` of it and `other: what` that only look alike. `held_out/` was written
+Each file below `pairs` holds a `base`, then `copy: kinds` of it and `other: what` that only look alike. `held_out/` was written
 before anything was tuned and read by nothing that was tuned.
 """
 
@@ -16,7 +16,7 @@ from trainkit.review.sources import Source
 
 def read_catalogue(part: str) -> Iterator[tuple[str, str, bool, str, str]]:
     """Give name, kinds, whether it is a copy, the base's code and the other code, for `seen` or `held_out`."""
-    for path in sorted(Path(__file__).with_name(part).glob("*.py")):
+    for path in sorted(Path(__file__).with_name("pairs").joinpath(part).glob("*.py")):
         blocks = path.read_text().split("# === ")[1:]
         base = blocks[0].partition("\n")[2]
         for block in blocks[1:]:
@@ -28,3 +28,13 @@ def read_catalogue(part: str) -> Iterator[tuple[str, str, bool, str, str]]:
 def make_source(path: str, code: str) -> Source:
     """Give a source as `read_sources` does."""
     return Source(path, path, {"clones": clones.extract(ast.parse(code), code.encode())})
+
+
+def judge_catalogue(part: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
+    """Give for the copies and for the look-alikes what each is and whether a class spans both files."""
+    results: tuple[list[tuple[str, bool]], list[tuple[str, bool]]] = ([], [])
+    for name, words, is_copy, base, code in read_catalogue(part):
+        classes = clones.find_clones([make_source("a.py", base), make_source("b.py", code)])
+        found = any(len({place.path for place in each.members}) == 2 for each in classes)
+        results[not is_copy].append((f"{name}: {words}", found))
+    return results

@@ -1,0 +1,238 @@
+"""Copies in any disguise are found, look-alikes are not; drift and shared runs are told line by line."""
+
+import ast
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainkit.review import clones
+from trainkit.review.bodies import read_bodies
+from trainkit.review.clones import find_clones
+from trainkit.review.runs import measure_share
+
+_SPEC = spec_from_file_location("catalogue", Path(__file__).with_name("catalogue.py"))
+catalogue = module_from_spec(_SPEC)
+_SPEC.loader.exec_module(catalogue)
+
+TRAIN = '''
+import torch
+
+
+def train_one(model, loader, opt, clip=1.0):
+    """Train once."""
+    model.train()
+    total = 0.0
+    for x, y in loader:
+        opt.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(x), y, label_smoothing=0.1)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        opt.step()
+        total += loss.item() * len(x)
+    return total / len(loader.dataset)
+'''
+
+
+def sources(**files):
+    return [catalogue.make_source(f"{name}.py", code) for name, code in files.items()]
+
+
+def only(**files):
+    """The one class of functions that these files have."""
+    (found,) = [each for each in find_clones(sources(**files)) if each.kind == "function"]
+    return found
+
+
+@pytest.mark.parametrize("part", ["seen", "held_out"])
+def test_the_catalogue_is_told_apart(part):
+    """At least 92 % of the copies are found, in both parts, and no look-alike is taken for one."""
+    copies, others = catalogue.judge_catalogue(part)
+
+    assert sum(found for _, found in copies) >= 0.92 * len(copies), copies
+    assert [what for what, found in others if found] == []
+
+
+def test_the_catalogue_can_fail():
+    """A base beside itself as a look-alike is an alarm: the judge sees what it should see."""
+    base = next(catalogue.read_catalogue("seen"))[3]
+
+    assert find_clones(sources(a=base, b=base))
+    assert not find_clones(sources(a=base, b="x = 1\n"))
+
+
+def test_no_piece_is_a_copy_of_another_task():
+    """Over all bases of the catalogue together no class has members of two files."""
+    bases = {
+        name: base for part in ("seen", "held_out") for name, _, _, base, _ in catalogue.read_catalogue(part)
+    }
+
+    assert find_clones(sources(**bases)) == []
+
+
+def test_equal_copies_are_safe_to_merge():
+    """Other names, hints and docstrings: equal, one body, no drift, what would be saved, one fingerprint."""
+    other = TRAIN.replace("loss", "err").replace("loader", "data: list").replace("data: list.", "data.")
+    other = other.replace("in data: list:", "in data:").replace("total / len(data: list", "total / len(data")
+    found = only(a=TRAIN, b=other, c=TRAIN.replace("Train once.", "Once over."))
+
+    assert (found.grade, len(found.members), found.num_bodies, found.drift) == ("equal", 3, 1, ())
+    assert found.signature == "train_one(model, loader, opt, clip)"
+    assert found.num_lines_saved == 22
+    assert found.fingerprint == only(z=other, y=TRAIN).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("smoothing=0.1", "smoothing=0.2", "c.py:11: 0.2 where a.py:11 has 0.1"),
+        ("clip=1.0", "clip=5.0", "c.py:5: default 5.0 where train_one of a.py has 1.0"),
+        ("        opt.step()\n", "", "c.py:5 train_one: nothing for step of a.py:14"),
+        ("model(x), y,", "model(y), y,", "c.py:11: `y` where `x` stands for `x` of a.py"),
+        ("        opt.step()\n", "        opt.step()\n        ema.update()\n", "c.py:15: update is not in"),
+        ("loss.backward()", "loss.mean().backward()", "c.py:12: mean backward where a.py:12 has backward"),
+    ],
+)
+def test_what_one_copy_alone_has_is_told(old, new, line):
+    """Drift names the line of the odd copy and the line of a usual one."""
+    found = only(a=TRAIN, b=TRAIN, c=TRAIN.replace(old, new))
+
+    assert found.num_bodies == 2
+    assert any(told.startswith(line) for told in found.drift), found.drift
+
+
+def test_a_name_left_over_from_the_copied_function_is_told():
+    """`envs` is a parameter here, and the module's variable there, where the parameter is called `env`."""
+    code = """
+from torch import nn
+class {name}(nn.Module):
+    def __init__(self, {env}):
+        super().__init__()
+        self.network = nn.Sequential(layer_init(nn.Conv2d(4, 32, 8, stride=4)), nn.ReLU(), nn.Flatten())
+        self.actor = layer_init(nn.Linear(512, {env}.single_action_space.n), std=0.01)
+        self.critic = layer_init(nn.Linear({env}.size, {used}.single_action_space.n), std=1)
+"""
+    agent = code.format(name="Agent", env="envs", used="envs")
+    found = only(a=agent, b=agent, c=code.format(name="QNetwork", env="env", used="envs") + "envs = make()\n")
+
+    assert found.drift == ("c.py:8: the module's `envs` where `env` stands for `envs` of a.py",)
+
+
+def test_marked_copies_say_why():
+    """A mark above the copy is the reason, upstream's own convention included; drift is still told."""
+    marked = TRAIN.replace("def train_one", "# trainkit: copy because examples stand alone\ndef train_one")
+    upstream = TRAIN.replace("def train_one", "# Copied from a.train_one\ndef train_one")
+
+    assert only(a=TRAIN, b=marked).intended == "examples stand alone"
+    assert only(a=TRAIN, b=upstream).intended == "Copied from a.train_one"
+    assert only(a=TRAIN, b=TRAIN).intended == ""
+    assert only(a=TRAIN, b=TRAIN, c=marked).intended == ""
+    assert only(a=TRAIN, b=marked.replace("0.1", "0.3")).drift
+
+
+def test_small_bodies_are_copies_only_with_the_same_names():
+    """Four lines that say little are a copy when nothing differs, and nothing when names do."""
+    small = "class A:\n    def forward(self, x):\n        x = self.one(x)\n        x = self.two(x)\n        return x\n"
+
+    assert only(a=small, b=small).grade == "equal"
+    assert find_clones(sources(a=small, b=small.replace("one", "conv"))) == []
+
+
+LINES = "".join(f'    part{n} = build("part {n}", size=width + {n})\n' for n in range(12))
+LONG = "def main(width):\n    prepare()\n" + "".join(f"    box.print{n}({n})\n" for n in range(30))
+
+
+def test_runs_inside_long_functions():
+    """A run has the head of the function that would replace it, and each line counts once."""
+    first = LONG + LINES + "    return part3, part7\n"
+    second = LONG.replace("main", "other").replace("print", "log") + LINES + "    use(part2)\n"
+    (found,) = find_clones(
+        sources(a=first, b=second, c=second.replace("log", "tell").replace("other", "third"))
+    )
+
+    assert (found.kind, found.num_bodies, found.num_lines_saved) == ("run", 1, 24)
+    assert found.signature == "run(build, width) -> part3, part7"
+    assert [(place.name, place.end - place.line + 1) for place in found.members] == [
+        ("main", 12),
+        ("other", 12),
+        ("third", 12),
+    ]
+    assert measure_share([body for each in sources(a=first, b=second) for body in read_bodies(each)])[0] == 24
+
+
+def test_runs_of_assignments_say_nothing():
+    """Fields set one after another, in whatever class, are no run."""
+    fields = "class {name}:\n    def __init__(self, a):\n" + "".join(
+        f"        self.{{name}}{n} = a\n" for n in range(40)
+    )
+
+    assert find_clones(sources(a=fields.format(name="A"), b=fields.format(name="B"))) == []
+
+
+def test_facts_do_not_depend_on_the_process():
+    """Keys are the same under another hash seed, so that a cache can be shared."""
+    program = (
+        "import ast, sys; from trainkit.review.clones import extract; code = sys.stdin.read();"
+        "print(extract(ast.parse(code), code.encode()))"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program], input=TRAIN, env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+
+    assert len(said) == 1
+
+
+ODD = """
+async def work(queue, *rest, flag=None, **more):
+    global total
+    import math as m
+    match queue:
+        case [first, *others] if first: yield first
+        case {"a": one}: pass
+    async with queue.lock as held, other(): await held.go()
+    async for item in queue: yield item
+    try: total = 1
+    except* (ValueError, TypeError) as error: raise RuntimeError(f"{error!r:>{10}}") from error
+    else: del rest[0]
+    finally: assert flag, "no"
+    table = {**more, "k": [*rest], "s": {x for x in rest}, "d": {k: v for k, v in more.items() if v}}
+    picked = rest[0] if flag else (lambda a, *b: a + 1)(2)
+    while (n := next(rest)) and not n < m.pi <= 3: continue
+    a, b = b, a = dict(x=1), "%s and %d" % (n, -1)
+    def inner(): return inner
+    class Local(Base):
+        def run(self): return self.run() @ -self.x
+    self.x: int
+    self.y: int = ~a[1:2, ...]
+    print("done", sep="")
+    return None
+"""
+
+
+def test_every_construct_has_a_place():
+    """Whatever Python 3.11 can say is read, and is equal to itself."""
+    facts = clones.extract(ast.parse(ODD), ODD.encode())
+
+    assert {unit[0] for unit in facts["units"]} >= {"work", "work.inner", "work.Local.run"}
+    assert only(a=ODD, b=ODD).grade == "equal"
+
+
+@given(st.permutations(["alpha", "beta", "gamma", "delta"]), st.integers(2, 99))
+def test_renaming_and_numbers_never_hide_a_copy(names, number):
+    """Any consistent renaming gives the same keys; another number gives them too, and is told."""
+    code = TRAIN
+    for old, new in zip(["model", "loader", "opt", "total"], names, strict=True):
+        code = code.replace(f"{old}.", f"{new}.").replace(f"{old},", f"{new},").replace(f"{old}(", f"{new}(")
+        code = code.replace(f"{old} ", f"{new} ").replace(f"in {old}:", f"in {new}:")
+    found = only(a=TRAIN, b=code.replace("0.1", f"0.5{number}1"))
+
+    assert found.grade == "equal"
+    assert len(found.drift) == 1
