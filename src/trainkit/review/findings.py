@@ -1,8 +1,8 @@
 """Issues from facts: what is worth doing, how much it weighs, what it takes, and in which order.
 
-Severity. High: training is, or will silently be, wrong: a rule of the training loop. Medium: what
-costs at the next change: equal copies and long ones, one copy that differs from many, a name that is left over in a
-copy, a cycle, a name that stands twice. Low: the rest.
+Severity. High: training is, or will silently be, wrong: a rule of the training loop. Medium: what costs at the
+next change: equal copies and long ones, one copy that differs from many, a name that is left over in a copy, a
+cycle, a name that stands twice. Low: the rest.
 
 Effort, in minutes. Copies: 10 for each of them and 20 for each body more than one; a function that is too
 complex: 10 and one for each point of its cognitive complexity. The range is from that to twice that.
@@ -156,7 +156,7 @@ def _is_left_alone(clones: CloneClass) -> bool:
 def _judge_clones(clones: CloneClass) -> Issue:
     count, bodies = len(clones.members), clones.num_bodies
     one = clones.grade == "equal" and not clones.drift
-    left_over = [said for said in clones.drift if " stands for " in said]  # see drift.py
+    left_over = [said for said in clones.drift if "the module's `" in said]  # see drift.py
     # Most are equal and few are not: that may be the fix that one copy did not get.
     odd = bool(clones.drift) and bodies == 2 < count and len(clones.drift) <= _FEW
     medium = one or odd or clones.num_lines_saved >= _MANY_LINES
