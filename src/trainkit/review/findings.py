@@ -1,8 +1,8 @@
 """Issues from facts: what is worth doing, how much it weighs, what it takes, and in which order.
 
-Severity. High: training is, or will silently be, wrong: a rule of the training loop. Medium: what costs at the
-next change: equal copies and long ones, one copy that differs from many, a name that is left over in a copy, a
-cycle, a name that stands twice. Low: the rest.
+Severity. High: training is, or will silently be, wrong: a rule of the training loop. Medium: what costs at
+the next change: equal copies and long ones, one copy that differs from many, a name that is left over in a
+copy, a cycle, a name that stands twice. Low: the rest.
 
 Effort, in minutes. Copies: 10 for each of them and 20 for each body more than one; a function that is too
 complex: 10 and one for each point of its cognitive complexity. The range is from that to twice that.
