@@ -16,7 +16,7 @@ from trainkit.cli.arguments import (
     read_run_options,
     text_options,
 )
-from trainkit.errors import UsageError
+from trainkit.errors import CannotJudgeError, UsageError
 from trainkit.report.review import FORMATS, render_as
 from trainkit.report.review.text import render_text
 from trainkit.review.result import Review
@@ -112,6 +112,9 @@ def _prove(found: Review, root: Path, run_options: RunOptions, base: str) -> tup
     from trainkit.verdict import exit_status_of
     from trainkit.verify.verify import verify
 
-    result = verify(root, run_options, base=base, head=None, progress=progress_printer())
+    try:
+        result = verify(root, run_options, base=base, head=None, progress=progress_printer())
+    except CannotJudgeError as error:  # the rest of the report is as good as before
+        return dataclasses.replace(found, proof=(f"could not be judged: {error}",)), error.exit_status
     said = (f"{result.status}: {result.summary}", f"command: {result.command}")
     return dataclasses.replace(found, proof=said), exit_status_of(result.status)

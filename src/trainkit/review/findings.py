@@ -1,8 +1,8 @@
 """Issues from facts: what is worth doing, how much it weighs, what it takes, and in which order.
 
-Severity. High: training is, or will silently be, wrong: a rule of the training loop, a name that is left over
-in a copy. Medium: what costs at the next change: equal copies and long ones, one copy that differs from many,
-a cycle, a name that stands twice. Low: the rest.
+Severity. High: training is, or will silently be, wrong: a rule of the training loop. Medium: what costs at
+the next change: equal copies and long ones, one copy that differs from many, a name that is left over in a
+copy, a cycle, a name that stands twice. Low: the rest.
 
 Effort, in minutes. Copies: 10 for each of them and 20 for each body more than one; a function that is too
 complex: 10 and one for each point of its cognitive complexity. The range is from that to twice that.
@@ -156,7 +156,7 @@ def _is_left_alone(clones: CloneClass) -> bool:
 def _judge_clones(clones: CloneClass) -> Issue:
     count, bodies = len(clones.members), clones.num_bodies
     one = clones.grade == "equal" and not clones.drift
-    left_over = [said for said in clones.drift if "left over" in said]
+    left_over = [said for said in clones.drift if "the module's `" in said]  # see drift.py
     # Most are equal and few are not: that may be the fix that one copy did not get.
     odd = bool(clones.drift) and bodies == 2 < count and len(clones.drift) <= _FEW
     medium = one or odd or clones.num_lines_saved >= _MANY_LINES
@@ -172,7 +172,7 @@ def _judge_clones(clones: CloneClass) -> Issue:
         rule="clone-left-over" if left_over else "clone-drift" if clones.drift else f"clone-{clones.grade}",
         key=clone_key(clones),
         title=f"{_name_clones(clones)}: {count} copies, " + ("all equal" if one else f"{bodies} bodies"),
-        severity="low" if tests else "high" if left_over else "medium" if medium else "low",
+        severity="low" if tests else "medium" if medium or left_over else "low",
         places=clones.members,
         evidence=(*left_over, *(said for said in clones.drift if said not in left_over)),
         proposal=proposal,

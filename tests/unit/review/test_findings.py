@@ -23,13 +23,19 @@ def test_copies_weigh_by_what_is_known_of_them():
     (equal,) = make_issues([make_clones()])
     (odd,) = make_issues([make_clones(grade="near", num_bodies=2, drift=("b.py:3: 1 where a.py:3 has 2",))])
     (loose,) = make_issues([make_clones(grade="near", num_bodies=3, drift=("x", "y", "z"))])
-    (left,) = make_issues([make_clones(grade="near", drift=("b.py:3: envs is left over",))])
+    (left,) = make_issues(
+        [
+            make_clones(
+                grade="near", drift=("b.py:3: the module's `envs` where `envs` stands for `env` of a.py",)
+            )
+        ]
+    )
 
     assert (equal.severity, equal.priority, equal.effort_min) == ("medium", 1, (30, 60))
     assert "safe to merge" in equal.proposal
     assert (odd.rule, odd.severity, odd.effort_min) == ("clone-drift", "medium", (50, 100))
     assert loose.severity == "low"
-    assert (left.rule, left.severity) == ("clone-left-over", "high")
+    assert (left.rule, left.severity) == ("clone-left-over", "medium")
     assert (
         make_issues(
             [make_clones(intended="docs"), make_clones(grade="related"), make_clones(num_lines_saved=3)]

@@ -51,6 +51,7 @@ CASES = [
             + "\ndef update(optimizer, loss):\n    optimizer.zero_grad()\n",
             LOOP.format("loss(x).backward(); optimizer.step(); w.grad = None"),
             LOOP.format("loss(x).backward(); scheduler.step()"),
+            LOOP.format("optimizer = SGD([x]); loss(x).backward(); optimizer.step()"),
             LOOP.format("dist_autograd.backward(c, [loss]); optimizer.step(c)"),
             LOOP.format("loss(x).backward()") + "    optimizer.step()\n",
         ],

@@ -56,7 +56,6 @@ font-size:11px;line-height:1.3;
 color:var(--t);white-space:nowrap;text-overflow:ellipsis}
 .map .s4,.map .s3{color:var(--u)}
 .s0{background:var(--s0)}.s1{background:var(--s1)}.s2{background:var(--s2)}.s3{background:var(--s3)}.s4{background:var(--s4)}
-height:.9em;margin-right:.35em;vertical-align:-.1em;background:inherit;border-radius:2px}
 .key span{display:inline-block;margin-right:1rem;white-space:nowrap}
 .key b{display:inline-block;width:.9em;height:.9em;border-radius:2px;margin-right:.35em;vertical-align:-.1em}
 .bar{display:grid;grid-template-columns:minmax(7rem,22rem) 1fr 3rem;gap:.6rem;align-items:center;

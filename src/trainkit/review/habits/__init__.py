@@ -9,7 +9,7 @@ import ast
 import re
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 
 # A file that has none of these words has nothing that a rule looks at.
 _WORDS = re.compile(

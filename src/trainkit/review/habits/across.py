@@ -14,7 +14,7 @@ from trainkit.review.sources import Source
 
 _CONFIG = re.compile(r"^(?:\w+_)?(?:configs?|configuration|settings|hparams|hyperparameters)$")
 _LIGHT = re.compile(
-    r"^(?:\w+_)?(?:configs?|configuration|settings|options|arguments|args|cli|constants|defaults)$"
+    r"^(?:\w+_)?(?:configs?|configuration|settings|options|arguments|args|constants|defaults)$"
 )
 _HEAVY = {"torch", "tensorflow", "jax", "transformers", "diffusers", "lightning", "keras",
           "pytorch_lightning",           "sklearn", "pandas", "torchvision", "wandb"}  # fmt: skip
@@ -34,7 +34,7 @@ def _find_hard_coded(sources: Sequence[Source]) -> Iterator[tuple[str, Habit]]:
     """The same hyper-parameter with the same value in the calls of many scripts."""
     places: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for source in sources:
-        if is_script(source):
+        if is_script(source) and source.facts["habits"]["trains"]:
             once = {(name, value): line for name, value, line in reversed(source.facts["habits"]["literals"])}
             for key, line in once.items():
                 if key[1] not in {"0", "1", "0.0", "1.0"}:  # an end of the scale is no choice

@@ -27,7 +27,12 @@ def find_missing_zero_grad(file: File) -> Iterator[Habit]:
             ):  # its gradients belong to a context, not to the parameters
                 continue
             step = next((call for call in steps if set(call.loops) & set(backward.loops)), None)
-            if step is None or _zeroes(scope) or any(map(_zeroes, file.callees(scope))):
+            if (
+                step is None
+                or _is_made_inside(scope, step)
+                or _zeroes(scope)
+                or any(map(_zeroes, file.callees(scope)))
+            ):
                 continue
             evidence = (
                 f"line {backward.line}: {backward.name}() in the loop of line "
@@ -126,6 +131,12 @@ def find_swallowed_steps(file: File) -> Iterator[Habit]:
                     scope.name,
                     evidence,
                 )
+
+
+def _is_made_inside(scope: Scope, step: Call) -> bool:
+    """Say whether an optimizer is made in the loop that it steps in: new parameters have no old gradients."""
+    start = scope.loops[step.loops[-1]][0]
+    return any(start < line <= step.line and step.receiver in names for line, names, _ in scope.assigned)
 
 
 def _zeroes(scope: Scope) -> bool:
