@@ -336,8 +336,8 @@ def test_alone_it_tells_the_times(make_project):
     assert verdict.summary == "2 benchmarks ran; no baseline to compare with"
     rows = {row.name.partition("::")[2]: row for row in verdict.measurements}
     assert rows["test_training steps/s"].value > 1
-    assert 0 < rows["test_training data-wait"].value < 1
-    assert "DataLoader" in rows["test_training data-wait"].how
+    assert 0 < rows["test_training data_wait"].value < 1
+    assert "DataLoader" in rows["test_training data_wait"].how
     assert rows["test_training first-call"].value > 0
 
 

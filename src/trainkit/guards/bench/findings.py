@@ -127,7 +127,7 @@ def _measure_training(name: str, sample: Sample, mine: int) -> Iterator[Measurem
         source = "in the DataLoader" if new["loader"] else "between a step and the next forward pass"
         for key, top, unit, how in (
             ("steps/s", "steps", "1/s", "one watched call, wall time"),
-            ("data-wait", "waited", "share", f"wall time {source}"),
+            ("data_wait", "waited", "share", f"wall time {source}"),
         ):
             before, now = (float(said[top] / said["seconds"]) for said in (old, new))
             yield Measurement(
