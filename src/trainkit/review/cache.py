@@ -1,18 +1,21 @@
-"""What extractors gave, by git's id of the content: one SQLite file for each version of an extractor."""
+"""What extractors gave, by git's id of the content: a SQLite file for each, and each state of our code."""
 
 from __future__ import annotations
 
-import importlib
+import hashlib
 import marshal
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 _MAX_BYTES = 256 << 20  # a file that has grown beyond this begins anew
+_UNUSED_S = 14 * 86_400  # a file of other code that nobody has written to for so long is removed
 
 Known = dict[str, dict[str, Any] | str]
 
@@ -25,6 +28,15 @@ def open_caches(extractors: Sequence[str]) -> Iterator[Caches]:
         yield caches
     finally:
         caches.close()
+
+
+@cache
+def _digest_code() -> str:
+    """Give a digest of this package: what other code has extracted is not to be believed."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 class Caches:
@@ -57,10 +69,9 @@ class Caches:
 
 class _Table:
     def __init__(self, extractor: str) -> None:
-        version = importlib.import_module(f"trainkit.review.{extractor}").VERSION
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trainkit" / "review"
         python = f"py{sys.version_info.major}.{sys.version_info.minor}"
-        self._file = folder / f"{extractor}-{version}-{python}.sqlite"
+        self._file = folder / f"{extractor}-{_digest_code()}-{python}.sqlite"
         self._new: dict[str, bytes] = {}
         self._base = self._open()
 
@@ -105,3 +116,7 @@ class _Table:
         with suppress(sqlite3.Error), self._base:  # one that cannot be written is only slower next time
             self._base.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", self._new.items())
         self._base.close()
+        for file in self._file.parent.glob("*.sqlite") if self._new else ():
+            with suppress(OSError):
+                if time.time() - file.stat().st_mtime > _UNUSED_S:
+                    file.unlink()

@@ -19,7 +19,6 @@ from trainkit.review.runs import find_runs
 from trainkit.review.similar import Shape, group_bodies, similarity
 from trainkit.review.sources import Source
 
-VERSION = 3
 _NEAR = 0.8
 _LIKELY = 6  # shapes among which a near one is looked for, the ones with most copies
 _MARK = re.compile(

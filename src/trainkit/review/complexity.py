@@ -24,8 +24,6 @@ from trainkit.review.model import Place, Unit
 if TYPE_CHECKING:
     from trainkit.review.sources import Source
 
-VERSION = 1
-
 
 def extract(tree: ast.Module, source: bytes) -> Any:
     """Give the units, the module body first, and the waivers: index of the unit, line, subject, reason."""

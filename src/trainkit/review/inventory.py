@@ -11,8 +11,6 @@ from typing import Any, TypeGuard
 
 from trainkit.review.sources import Source
 
-VERSION = 1
-
 # Who imports one of these reads a command line.
 PARSERS = {"absl", "argparse", "cli", "click", "docopt", "fire", "hydra", "jsonargparse", "optparse",
            "simple_parsing", "typer", "tyro"}  # fmt: skip

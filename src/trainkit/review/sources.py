@@ -1,8 +1,8 @@
 """The Python files of a project, or of a revision of it, each with what the extractors took from it.
 
-An extractor is a module with `VERSION` and `extract(tree, source) -> values` that `marshal` can write. What
-it gave is kept by git's id of the content (`cache.py`), so what is unchanged is parsed once, whichever
-revision or project it stands in.
+An extractor is a module with `extract(tree, source) -> values` that `marshal` can write. What it gave is
+kept by git's id of the content (`cache.py`): what is unchanged is parsed once, whichever revision or project
+it is in.
 """
 
 from __future__ import annotations

@@ -72,8 +72,10 @@ def gained(before: Sequence[Source], after: Sequence[Source]) -> list[Gained]:
     What was moved, renamed or cut out of a longer body is not new.
     """
     old, new = _read(before), _read(after)
-    known = set(_match(old, new).values())
-    gone = _list_shrunk(old, new)
+    now = _match(old, new)
+    known = set(now.values())
+    # what is gone or has lost statements: what is new may come from there
+    gone = [body for body in old if body not in now or len(now[body].statements) < len(body.statements)]
     in_new = {body.place: body for body in new}
     found = []
     for clones in find_functions(new):
@@ -137,12 +139,6 @@ def _is_changed(old: Body, new: Body, helpers: Mapping[str, Sequence[Body]]) -> 
 def _new_words(old: Body, new: Body) -> set[str]:
     before = {word for one in old.statements for word in one[4]}
     return {word for one in new.statements for word in one[4]} - before
-
-
-def _list_shrunk(old: Sequence[Body], new: Sequence[Body]) -> list[Body]:
-    """Give the old bodies that are gone or have lost statements: what is new may come from there."""
-    now = _match(old, new)
-    return [body for body in old if body not in now or len(now[body].statements) < len(body.statements)]
 
 
 def _list_gained_runs(old: Sequence[Body], new: Sequence[Body], told: Sequence[Place]) -> Iterator[Gained]:

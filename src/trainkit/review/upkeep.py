@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-VERSION = 1
-
 
 def extract(tree: ast.Module, source: bytes) -> dict[str, Any]:
     """Give `index` (0 to 100), `volume` and the lines of a file by kind; nothing where radon gives up."""

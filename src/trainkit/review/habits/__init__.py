@@ -9,8 +9,6 @@ import ast
 import re
 from typing import Any
 
-VERSION = 2
-
 # A file that has none of these words has nothing that a rule looks at.
 _WORDS = re.compile(
     rb"torch|sklearn|train_test_split|fit_transform|backward|optimizer|batch_size|learning_rate"
