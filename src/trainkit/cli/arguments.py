@@ -129,6 +129,22 @@ def read_run_options(options: argparse.Namespace, command: list[str], *, where: 
     return parse(RunOptions, table | {"command": command}, where=where)
 
 
+def refuse_unused(
+    options: argparse.Namespace, parser: argparse.ArgumentParser, *, besides: Sequence[str], because: str
+) -> None:
+    """Refuse options that would have no effect: all that were given but for `besides`.
+
+    Raises:
+        UsageError: of the first one.
+    """
+    for action in parser._actions:
+        name = action.dest
+        unused = name not in {*besides, "help"} and getattr(options, name) != parser.get_default(name)
+        if unused and getattr(options, name) != []:  # what `nargs="*"` gives for nothing
+            flag = action.option_strings[-1] if action.option_strings else str(action.metavar)
+            raise UsageError("usage", f"{flag} has no effect here: {because}; see {parser.prog} --help")
+
+
 def check_output(path: Path | None) -> None:
     """Refuse before minutes of work what could not be written after it."""
     if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trainkit.cli.arguments import Parser, find_project, progress_printer, text_options
+from trainkit.cli.arguments import (
+    Parser,
+    check_output,
+    find_project,
+    print_annotations,
+    progress_printer,
+    text_options,
+)
 from trainkit.errors import UsageError
 from trainkit.gate import judge
 from trainkit.report.measurements import render_measurements
@@ -21,12 +28,13 @@ _ABOUT = (
 def run(argv: list[str]) -> int:
     """Judge the benchmarks; without `--base` there is nothing to compare with."""
     options = _make_parser().parse_args(argv)
-    if options.json is not None and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
-        raise UsageError("output-not-writable", f"--json {options.json}: no file can be written there")
+    check_output(options.json)
     overrides: dict[str, Any] = {
         key: value for key in ("folder", "keyword", "margin") if (value := getattr(options, key)) is not None
     }
     root = find_project()
+    if options.folder is not None and not (root / options.folder).exists():
+        raise UsageError("no-such-path", f"{root / options.folder} does not exist")
     return judge_and_print(root, options.base, overrides, json_file=options.json, history=options.history)
 
 
@@ -43,6 +51,7 @@ def judge_and_print(
     verdict = judgement.verdicts[0]
     print(render_text([verdict], **text_options()))  # type: ignore[arg-type]
     print(render_measurements(verdict))
+    print_annotations(root, [verdict])
     _write(root, verdict, json_file, history)
     return exit_status([verdict])
 
@@ -66,7 +75,7 @@ def _make_parser() -> Parser:
     parser.add_argument(
         "folder", nargs="?", metavar="FOLDER", help="default: benchmarks, or the configured one"
     )
-    parser.add_argument("--base", metavar="REF", help="compare with this revision")
+    parser.add_argument("--base", metavar="REF", help="compare with where HEAD left this revision")
     parser.add_argument("-k", metavar="EXPRESSION", dest="keyword", help="only what matches, as in pytest")
     parser.add_argument(
         "--margin", type=float, metavar="X", help="slow-down to let pass (0.01; 0.005 is sensitive)"

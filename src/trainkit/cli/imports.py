@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.cli import imports_fix
-from trainkit.cli.arguments import Parser, find_project, print_annotations, progress_printer, text_options
+from trainkit.cli.arguments import (
+    Parser,
+    check_output,
+    find_project,
+    print_annotations,
+    progress_printer,
+    refuse_unused,
+    text_options,
+)
 from trainkit.errors import CannotJudgeError, UsageError
 from trainkit.gate import judge, read_tables
 from trainkit.repo.process import WITHOUT_COVERAGE
@@ -30,22 +38,31 @@ _SUFFIXES = (".html", ".speedscope.json", ".trace.json")
 def run(argv: list[str]) -> int:
     """Judge the targets; without `--base` there is nothing to compare with."""
     words, command = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
-    options = make_parser().parse_args(words)
+    parser = make_parser()
+    options = parser.parse_args(words)
     if options.log:
+        refuse_unused(options, parser, besides=("log", "save"), because="with --log nothing is run")
         return _show_log(options)
     root = find_project()
     table = read_tables(root, {})["imports"]
     if imports_fix.wants_fix(options):
+        own = ("targets", "advise", *imports_fix.FLAGS)
+        refuse_unused(options, parser, besides=own, because="advice is on the working tree alone")
         return imports_fix.run_fix(root, options, command)
     if options.waterfall:
+        because = "--waterfall writes its file and stops"
+        refuse_unused(options, parser, besides=("targets", "waterfall"), because=because)
         return _write_waterfall(root, options)
     _check_save(options.save)
+    overrides = _override(options, command, table)
+    if options.save and len(overrides["targets"]) != 1:
+        raise UsageError("usage", f"--save needs exactly one TARGET, not {len(overrides['targets'])}")
     kept: list[Any] = []
     judgement = judge(
         root,
         ["imports"],
         base=options.base,
-        overrides={"imports": _override(options, command, table)},
+        overrides={"imports": overrides},
         progress=progress_printer(),
         keep=kept.append,
     )
@@ -61,7 +78,7 @@ def make_parser() -> Parser:
     parser = Parser("imports", _ABOUT, usage="trainkit imports [options] [TARGET ...] [-- COMMAND ...]")
     help_ = "a module or a console script (default: the configured targets); or a command behind --"
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=help_)
-    parser.add_argument("--base", metavar="REF", help="compare with this revision")
+    parser.add_argument("--base", metavar="REF", help="compare with where HEAD left this revision")
     parser.add_argument(
         "--forbid", action="append", metavar="MODULE", help="must not come along (repeatable)"
     )
@@ -103,8 +120,7 @@ def _check_save(files: list[Path]) -> None:
     for file in files:
         if not file.name.endswith(_SUFFIXES):
             raise UsageError("usage", f"--save {file}: the name must end with one of {', '.join(_SUFFIXES)}")
-        if file.is_dir() or not file.absolute().parent.is_dir():
-            raise UsageError("output-not-writable", f"--save {file}: no file can be written there")
+        check_output(file)
 
 
 def _show(kept: list[Any], files: list[Path]) -> None:
@@ -112,8 +128,6 @@ def _show(kept: list[Any], files: list[Path]) -> None:
     from trainkit.guards.imports.table import render_table
     from trainkit.guards.imports.views import build_tree
 
-    if files and len(kept) != 1:
-        raise UsageError("usage", f"--save needs exactly one TARGET, not {len(kept)}")
     for examined in kept:
         print(f"\n{render_table(examined.now)}")
     for file in files:

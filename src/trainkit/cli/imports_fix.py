@@ -9,6 +9,8 @@ from pathlib import Path
 from trainkit.cli.arguments import Parser, progress_printer
 from trainkit.errors import UsageError
 
+FLAGS = ("fix", "test", "verify", "share", "write")
+
 
 def add_fix_options(parser: Parser) -> None:
     """Add the options of advice."""
@@ -38,15 +40,9 @@ def wants_fix(options: argparse.Namespace) -> bool:
     Raises:
         UsageError: an option is given without the one it belongs to.
     """
-    proof = {
-        "--test": options.test,
-        "--verify": options.verify,
-        "--share": options.share,
-        "--write": options.write,
-    }
-    given = [name for name, value in proof.items() if value]
+    given = next((name for name in FLAGS if getattr(options, name)), None)
     if given and not options.fix:
-        raise UsageError("usage", f"{given[0]} belongs to --fix; see trainkit imports --help")
+        raise UsageError("usage", f"--{given} belongs to --fix; see trainkit imports --help")
     if options.fix and not (options.test or options.verify):
         message = (
             "--fix keeps only what is proven: give --test 'python -m pytest' or --verify 'python train.py'"

@@ -14,6 +14,7 @@ from trainkit.cli.arguments import (
     check_output,
     progress_printer,
     read_run_options,
+    refuse_unused,
     text_options,
 )
 from trainkit.errors import CannotJudgeError, UsageError
@@ -32,6 +33,8 @@ def run(argv: list[str]) -> int:
     parser = _make_parser()
     options = parser.parse_args(argv[:at])
     _check(options, proves=at < len(argv), prog=parser.prog)
+    if not options.prove:
+        refuse_unused(options, parser, besides=("paths", "base", "output"), because="it belongs to --prove")
     run_options = read_run_options(options, argv[at + 1 :], where=parser.prog) if options.prove else None
     root, paths = find_root(options.paths)
     found = review(root, paths=paths, base=options.base or "", progress=progress_printer())
