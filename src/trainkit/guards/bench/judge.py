@@ -18,7 +18,8 @@ from trainkit.guards.bench.rule import (
     judge_pairs,
 )
 
-_LEAST_BYTES = {"allocated": 16 << 10, "resident": 1 << 20}
+# Resident memory only informs: an allocator's caches moved it by a fifth between equal sides.
+_LEAST_BYTES = {"allocated": 16 << 10}
 
 
 @dataclass(frozen=True, kw_only=True)
