@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainkit.guards.bench.judge import Threshold, _confirm_grown
+from trainkit.guards.bench.pairs import Sample
 from trainkit.guards.bench.rule import (
     Interval,
     Outcome,
@@ -117,3 +119,15 @@ def test_random_layouts_are_judged_by_pairs_not_rounds():
     assert judge_medians([0.05] * 6, 0.01, 0.01).outcome is Outcome.INCONCLUSIVE
     assert judge_medians([*[0.05] * 6, 0.0], 0.01, 0.01).outcome is Outcome.INCONCLUSIVE
     assert judge_medians([0.001] * 7, 0.01, 0.01).outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize(("peaks", "is_grown"), [([200, 200, 100], True), ([200, 100, 100], False)])
+def test_memory_grows_where_two_of_three_pairs_say_so(peaks, is_grown):
+    """One look alone may be a cache that was filled; resident memory decides nothing."""
+    samples = [Sample("a", probes={"memory": [[said(100), said(peak)]]}) for peak in peaks]
+
+    assert bool(_confirm_grown(samples, Threshold())) is is_grown
+
+
+def said(peak_kib):
+    return {"allocated": peak_kib << 10, "resident": [peak_kib << 20, 0]}

@@ -62,7 +62,9 @@ def own_cache(tmp_path, monkeypatch):
 
 RENAMED_LOCALS = big().replace("total", "summed").replace("batch", "rows")
 EDITED = big().replace("limit_3", "0.5").replace("scale_loss(item4", "scale_loss(item4 + 1")
-HELPER = f"def add_rest(batch, total):\n{make_steps('loss', 3, 12)}    return total\n"  # 19: over the limit, too
+HELPER = (
+    f"def add_rest(batch, total):\n{make_steps('loss', 3, 12)}    return total\n"  # 19: over the limit, too
+)
 EXTRACTED = f"def train(batch, total):\n{make_steps('loss', 0, 3)}    total = add_rest(batch, total)\n    return total\n\n\n{HELPER}"
 METHOD = (
     "class Trainer:\n    def train(self, batch, total):\n"

@@ -1,11 +1,14 @@
 """Sources: which files are read, that facts are kept by content, and that nothing unreadable looks clean."""
 
+import os
 import sqlite3
 import threading
+from pathlib import Path
 
 import pytest
 
 from trainkit.errors import UsageError
+from trainkit.review import cache as caching
 from trainkit.review import sources as module
 from trainkit.review.complexity import units
 from trainkit.review.sources import list_notebooks, list_tree, read_files, read_sources
@@ -124,3 +127,23 @@ def test_many_files_are_read_by_several_processes(tmp_path, monkeypatch):
 
     assert many == alone
     assert said[-1] == "70 of 70 files read"
+
+
+def test_what_other_code_extracted_is_not_believed(project, cache, monkeypatch):
+    """The name of the file of facts holds a digest of our code; what nobody writes to any more is removed."""
+    read(project.path)
+    before = set(cache.iterdir())
+    old = cache / "complexity-0-py3.0.sqlite"
+    old.write_bytes(b"")
+    os.utime(old, (0, 0))
+    code = Path(caching.__file__).parent
+    changed = {path: path.read_bytes() for path in code.rglob("*.py")} | {code / "words.py": b"other"}
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda path, real=Path.read_bytes: changed.get(path) or real(path)
+    )
+    caching._digest_code.cache_clear()
+    read(project.path)
+    caching._digest_code.cache_clear()
+
+    assert len(set(cache.iterdir()) - before) == 1
+    assert not old.exists()

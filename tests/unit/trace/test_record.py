@@ -621,6 +621,20 @@ def test_torch_may_have_been_imported_before(run_fresh):
     assert early["steps"] == 3
 
 
+def test_the_compiler_is_told_to_be_deterministic_when_it_comes(run_fresh):
+    """And is not loaded to be told: that takes as long as torch itself; the program's own word counts."""
+    source = """
+        import sys, torch
+        print(torch.are_deterministic_algorithms_enabled(), "torch._inductor" in sys.modules)
+        from torch._inductor import config
+        print(config.deterministic)
+        torch.use_deterministic_algorithms(False)
+        print(config.deterministic, torch.are_deterministic_algorithms_enabled())
+    """
+
+    assert run_fresh(source).stdout.split() == ["True", "False", "True", "False", "False"]
+
+
 def test_unseeded_programs_repeat(run):
     """Python's, NumPy's and torch's generators are seeded for a program that does not seed them."""
     source = """
