@@ -75,6 +75,8 @@ WRAPPED = (
 )
 FILLER = "def small(x):\n    return x + 1\n"
 SCRIPT = "import lib\n" + make_steps("loss", 0, 12, "")
+PLAIN = "".join(f"    part_{n} = prepare_{n}(rows, {n})\n" for n in range(9))
+NEST = "".join(f"{'    ' * (n + 1)}if rows.deep_{n}:\n" for n in range(7)) + "    " * 8 + "act_deep(rows)\n"
 A_AND_B = big("one", "loss") + big("two", "data")
 
 # name of the row, files before, files after, the rules of what fails
@@ -112,6 +114,11 @@ MATRIX = {
             "a.py": f"def both(batch, total):\n{make_steps('loss', 0, 12)}{make_steps('data', 0, 12)}    return total\n"
         },
         ["complexity-worse"],
+    ),
+    "helper put in its place": (
+        {"a.py": f"def deep(rows):\n{NEST}\n\ndef work(rows):\n{PLAIN}    deep(rows)\n"},
+        {"a.py": f"def work(rows):\n{PLAIN}{NEST}"},
+        [],
     ),
     "wrapper": ({"a.py": big()}, {"a.py": WRAPPED}, []),
     "decorator": ({"a.py": big()}, {"a.py": "@jit(cache=True)\n" + big()}, []),
