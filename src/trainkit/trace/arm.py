@@ -147,7 +147,12 @@ class _AfterImport(importlib.abc.MetaPathFinder):
         execute = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            execute(module)
+            tracer = sys.gettrace()  # that of edited lines, if any: in torch it would only cost time
+            sys.settrace(None)
+            try:
+                execute(module)
+            finally:
+                sys.settrace(tracer)
             # Only now: a program may ask for the spec of a module to see whether it is installed.
             with self._recorder.never_raising(name):
                 callback = self._callbacks.pop(name, None)

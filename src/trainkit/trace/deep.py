@@ -35,6 +35,10 @@ class Deep(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._modules: list[str] = []
         self._forward: dict[int, tuple[list[list[str | int]], str]] = {}  # node -> frames, module
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and to tell the compiler takes as long as to import torch
+
     def start(self) -> None:
         """Begin; operations are seen from now on."""
         self._active = True
