@@ -13,6 +13,7 @@ from trainkit.guards.imports.measure import run_probe
 from trainkit.verdict import Finding, Severity
 
 _NUM_TIMED = 3
+_FAR_OVER = 1.5  # a run that takes that much more than it may: nobody needs to see it again
 _NUM_NAMED = 6
 
 
@@ -52,15 +53,17 @@ def _find_too_many(examined: Examined) -> Iterator[Finding]:
 def _find_too_slow(context: Context, examined: Examined) -> Iterator[Finding]:
     most, target = examined.settings.max_seconds, examined.target
     prove = context.baseline is not None
-    runs = [
-        run_probe(context.candidate, target, "bare", prove=prove)["cpu_ns"] / 1e9 for _ in range(_NUM_TIMED)
-    ]
+    runs: list[float] = []
+    while len(runs) < _NUM_TIMED and not (runs and (runs[-1] <= most or min(runs) > _FAR_OVER * most)):
+        runs.append(run_probe(context.candidate, target, "bare", prove=prove)["cpu_ns"] / 1e9)
     if min(runs) > most:
         yield Finding(
             rule="import-too-slow",
             message=f"{target.verb()} takes {min(runs):.3f} s of CPU",
             expected=f"at most {most:g} s",
-            actual=f"{min(runs):.3f} to {max(runs):.3f} s of CPU in {len(runs)} fresh processes",
+            actual=f"{min(runs):.3f} to {max(runs):.3f} s of CPU in {len(runs)} fresh processes"
+            if len(runs) > 1
+            else f"{runs[0]:.3f} s of CPU in a fresh process",
             evidence=tuple(count_by_package(examined.now)),
             hint=f"see where it goes: trainkit imports {target.name}",
         )
