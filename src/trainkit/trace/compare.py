@@ -9,7 +9,7 @@ back, how an optimizer keeps its state): soft ones alone are notes, and tell the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from trainkit.trace.differ import (
@@ -28,6 +28,8 @@ from trainkit.trace.match import Matches, match_tensors
 from trainkit.trace.probe import DECISIVE
 from trainkit.trace.sides import NOTHING, Side, Summary, merge_hyper, merge_states, split
 from trainkit.trace.store import Event
+
+_Changed = list[tuple[int, str, str]]  # index of a parameter, what both sides hold for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,22 +280,40 @@ class _Comparer:
             )
 
     def _differ_in_columns(self, left: Event, right: Event) -> Iterator[Difference]:
-        sides = self._left, self._right
         columns = {
-            name: (sides[0].column(left, name), sides[1].column(right, name))
-            for name in ("gradients", "hyper", "parameters", "state")
+            name: (self._left.column(left, name), self._right.column(right, name)) for name in _COLUMNS
         }
-        matched = self._parameters.pairs
-        alive = {  # of a parameter that one side leaves out and that has no gradient nothing can be said
-            a: b
-            for a, b in matched.items()
-            if (a in columns["gradients"][0]) == (b in columns["gradients"][1])
-            or {columns["gradients"][0].get(a), columns["gradients"][1].get(b)} != {None, NOTHING}
-        }
+        yield from self._differ_in_lost(columns["gradients"][0])
+        alive = self._list_alive(*columns["gradients"])
+        for name, (before, now) in columns.items():
+            changed = [
+                (a, before.get(a, _ABSENT), now.get(b, _ABSENT))
+                for a, b in alive
+                if before.get(a, _ABSENT) != now.get(b, _ABSENT)
+            ]
+            if changed and _ABSENT in changed[0][1:]:
+                yield self._describe_absent(changed, len(alive))
+                return
+            if changed:
+                yield self._describe_column(name, changed, len(alive), left["step"])
+
+    def _list_alive(self, before: Mapping[int, str], now: Mapping[int, str]) -> list[tuple[int, int]]:
+        """Give the pairs of parameters of whose gradients something can be said.
+
+        Nothing can of one that one side leaves out and that has no gradient.
+        """
+        return [
+            (a, b)
+            for a, b in self._parameters.pairs.items()
+            if (a in before) == (b in now) or {before.get(a), now.get(b)} != {None, NOTHING}
+        ]
+
+    def _differ_in_lost(self, gradients: Mapping[int, str]) -> Iterator[Difference]:
+        """Tell of a parameter that the baseline trains and that the other side does not have."""
         unmatched = [
-            sides[0].parameters[a].name
-            for a, digest in columns["gradients"][0].items()
-            if a not in matched and digest != NOTHING
+            self._left.parameters[a].name
+            for a, digest in gradients.items()
+            if a not in self._parameters.pairs and digest != NOTHING
         ]
         if unmatched:
             yield Difference(
@@ -304,39 +324,37 @@ class _Comparer:
                 expected="updated",
                 actual="not found",
             )
-        for name, (phase, label) in _COLUMNS.items():
-            values = columns[name]
-            changed = [
-                (a, values[0].get(a, _ABSENT), values[1].get(b, _ABSENT))
-                for a, b in alive.items()
-                if values[0].get(a, _ABSENT) != values[1].get(b, _ABSENT)
-            ]
-            if not changed:
-                continue
-            index, before, now = changed[0]
-            tensor = sides[0].parameters[index]
-            if _ABSENT in (before, now):
-                yield Difference(
-                    key="lost parameter",
-                    phase="optimizer",
-                    name=tensor.name,
-                    what=f"{tensor.name} {tensor.shape} ({len(changed)} of {len(alive)} differ)",
-                    expected=_ABSENT if before == _ABSENT else "updated by the optimizer",
-                    actual=_ABSENT if now == _ABSENT else "updated by the optimizer",
-                )
-                return
-            if name == "hyper":
-                before, now = only_changed(before, now)
-                phase = self._phase_of_hyper(before, left["step"])
-            yield Difference(
-                key=name,
-                phase=phase,
-                name=before.partition("=")[0] if name == "hyper" else tensor.name,
-                what=f"{label} of {tensor.name} {tensor.shape} ({len(changed)} of {len(alive)} differ)",
-                expected="zero" if before == NOTHING else before,
-                actual="zero" if now == NOTHING else now,
-                hard=name != "state",
-            )
+
+    def _describe_absent(self, changed: _Changed, num_alive: int) -> Difference:
+        """Tell of a parameter that one of both optimizers does not hold."""
+        index, before, now = changed[0]
+        tensor = self._left.parameters[index]
+        return Difference(
+            key="lost parameter",
+            phase="optimizer",
+            name=tensor.name,
+            what=f"{tensor.name} {tensor.shape} ({len(changed)} of {num_alive} differ)",
+            expected=_ABSENT if before == _ABSENT else "updated by the optimizer",
+            actual=_ABSENT if now == _ABSENT else "updated by the optimizer",
+        )
+
+    def _describe_column(self, name: str, changed: _Changed, num_alive: int, step: int) -> Difference:
+        """Tell of what an optimizer's step holds per parameter and both sides hold otherwise."""
+        index, before, now = changed[0]
+        tensor = self._left.parameters[index]
+        phase, label = _COLUMNS[name]
+        if name == "hyper":
+            before, now = only_changed(before, now)
+            phase = self._phase_of_hyper(before, step)
+        return Difference(
+            key=name,
+            phase=phase,
+            name=before.partition("=")[0] if name == "hyper" else tensor.name,
+            what=f"{label} of {tensor.name} {tensor.shape} ({len(changed)} of {num_alive} differ)",
+            expected="zero" if before == NOTHING else before,
+            actual="zero" if now == NOTHING else now,
+            hard=name != "state",
+        )
 
     def _phase_of_hyper(self, before: str, step: int) -> str:
         """A learning rate that agreed before, or that a schedule sets, is the schedule's."""

@@ -88,52 +88,93 @@ def differ_in_saved(left: Event, right: Event) -> Iterator[Difference]:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Passes:
+    """What is said of the forward passes of root modules, and whether it is of a result."""
+
+    name: str
+    given: str
+    given_phase: str
+    computed_key: str
+    computed: str
+    computed_phase: str
+    hard: bool
+
+
+_TRAINING = _Passes(
+    name="training",
+    given="batch",
+    given_phase="data",
+    computed_key="model output",
+    computed="the model",
+    computed_phase="forward",
+    hard=False,
+)
+_EVALUATION = _Passes(
+    name="evaluation",
+    given="input of an evaluation",
+    given_phase="eval",
+    computed_key="evaluated",
+    computed="an evaluation",
+    computed_phase="eval",
+    hard=True,
+)
+
+
 def differ_in_calls(left: Event, right: Event, *, training: bool) -> Iterator[Difference]:
-    """Compare the calls of root modules, of training or of evaluation."""
+    """Compare the calls of root modules, of training or of evaluation: their number, else the first other."""
     a, b = (
         [call for call in event.get("calls", ()) if (call[0] == "t") == training] for event in (left, right)
     )
-    phase = "data" if training else "eval"
+    passes = _TRAINING if training else _EVALUATION
     if not training and a != b and sorted(a) == sorted(b):
-        yield Difference(key="order of evaluations", phase=phase, what="the order of evaluations", hard=False,
-                         expected="", actual="")  # fmt: skip
-        return
-    if len(a) != len(b):
-        what = f"number of {'training' if training else 'evaluation'} forward passes"
+        yield Difference(
+            key="order of evaluations",
+            phase=passes.given_phase,
+            what="the order of evaluations",
+            hard=False,
+            expected="",
+            actual="",
+        )
+    elif len(a) != len(b):
         # More evaluations, the former ones among them, are no other result.
         kept = {call[2] for call in a} <= {call[2] for call in b}
         yield Difference(
             key="calls",
-            phase=phase,
-            what=what,
+            phase=passes.given_phase,
+            what=f"number of {passes.name} forward passes",
             expected=str(len(a)),
             actual=str(len(b)),
-            hard=not training and not kept,
+            hard=passes.hard and not kept,
         )
-        return
-    for number, (before, now) in enumerate(zip(a, b, strict=True), start=1):
-        place = f" ({number} of {len(a)})" if len(a) > 1 else ""
-        if before[1] != now[1]:
-            yield Difference(
-                key="batch",
-                phase=phase,
-                hard=False,
-                what=f"the {'batch' if training else 'input of an evaluation'} given to the model{place}",
-                expected=before[1],
-                actual=now[1],
-            )
-        if before[2] != now[2]:
-            what = f"what {'the model' if training else 'an evaluation'} computed{place}"
-            yield Difference(
-                key="model output" if training else "evaluated",
-                what=what,
-                hard=not training,
-                phase="forward" if training else "eval",
-                expected=before[2],
-                actual=now[2],
-            )
-        if before[1:] != now[1:]:
-            return
+    else:
+        for number, (before, now) in enumerate(zip(a, b, strict=True), start=1):
+            if before[1:] != now[1:]:
+                place = f" ({number} of {len(a)})" if len(a) > 1 else ""
+                yield from _differ_in_call(before, now, passes, place)
+                return
+
+
+def _differ_in_call(before: list[str], now: list[str], passes: _Passes, place: str) -> Iterator[Difference]:
+    """Compare the inputs and the outputs of one call, which are digests."""
+    if before[1] != now[1]:
+        yield Difference(
+            key="batch",
+            phase=passes.given_phase,
+            hard=False,
+            what=f"the {passes.given} given to the model{place}",
+            expected=before[1],
+            actual=now[1],
+        )
+    if before[2] != now[2]:
+        yield Difference(
+            key=passes.computed_key,
+            phase=passes.computed_phase,
+            what=f"what {passes.computed} computed{place}",
+            hard=passes.hard,
+            expected=before[2],
+            actual=now[2],
+        )
 
 
 def differ_in_loaded(left: Event, right: Event) -> Iterator[Difference]:

@@ -244,19 +244,26 @@ def iterate_named_leaves(
     if isinstance(value, _PLAIN) or any(hasattr(value, attribute) for attribute in _NUMERIC):
         yield name, value
     elif id(value) not in seen and len(seen) < 24:
-        seen, plain = seen | {id(value)}, True
-        if isinstance(value, dict):
-            items = [(key if isinstance(key, str) else "*", item) for key, item in list(value.items())]
-        elif isinstance(value, (list, tuple)):
-            items = [("*", item) for item in value]
-        elif hasattr(value, "__dataclass_fields__"):
-            items = [(key, getattr(value, key, None)) for key in value.__dataclass_fields__]
-        else:
-            plain, items = False, _list_held(value) if len(seen) < 6 else []
+        seen = seen | {id(value)}
+        items = _list_items(value)
+        plain = items is not None
+        if items is None:
+            items = _list_held(value) if len(seen) < 6 else []
         for key, item in items:
             for leaf in iterate_named_leaves(item, f"{name}.{key}", seen):
                 if plain or not isinstance(leaf[1], _PLAIN):
                     yield leaf
+
+
+def _list_items(value: Any) -> list[tuple[str, Any]] | None:
+    """Give what a container holds with its names; None of an object that is none."""
+    if isinstance(value, dict):
+        return [(key if isinstance(key, str) else "*", item) for key, item in list(value.items())]
+    if isinstance(value, (list, tuple)):
+        return [("*", item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return [(key, getattr(value, key, None)) for key in value.__dataclass_fields__]
+    return None
 
 
 def _list_held(value: Any) -> list[tuple[str, Any]]:

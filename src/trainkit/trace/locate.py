@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,9 @@ from trainkit.trace.store import Event
 Edited = dict[str, list[int]]  # file in the tree -> lines
 _EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-10}
 _HALF = {"bfloat16", "float16"}
+_OPERATIONS = ("operations",)
+# What is looked at of both sides to tell how far they are apart, in this order.
+_MEETINGS = (("output",), ("loss",), ("gradients",), _OPERATIONS, ("parameters", "watched"))
 # They only move values: how far apart their outputs are says nothing.
 _MOVES = {
     "stack",
@@ -186,10 +189,18 @@ def _list_values(deep: DeepTrace) -> set[str]:
     found = {event["out"] for event in deep.seen}
     for operation in deep.operations:
         found.update(operation["in"])
-        found.update(operation["out"])
-        if "value" in operation:
-            found.add("v:" + operation["value"])
+        found.update(_list_results(operation))
     return found
+
+
+def _list_results(operation: Event) -> list[str]:
+    """Give what an operation has made: tensors, and the number that it took out of one."""
+    return [*operation["out"], *_list_taken_out(operation)]
+
+
+def _list_taken_out(operation: Event) -> list[str]:
+    """Give the number that an operation took out of a tensor, if it did, marked as no tensor's digest."""
+    return ["v:" + operation["value"]] if "value" in operation else []
 
 
 def _find_culprits(deep: DeepTrace, known: set[str], *, ends: str) -> tuple[Culprit | None, Culprit | None]:
@@ -197,30 +208,38 @@ def _find_culprits(deep: DeepTrace, known: set[str], *, ends: str) -> tuple[Culp
 
     Gives one that computes, and one that takes a view, for when nothing computes otherwise.
     """
-    needed = {event["out"] for event in deep.seen if event["what"] not in {"output", "backward"}} - known
-    if ends == "reads":
-        needed = {"v:" + operation["value"] for operation in deep.operations if "value" in operation} - known
-    if ends == "outputs" or not needed:
-        needed |= {event["out"] for event in deep.seen} - known
-    if not needed:  # nothing that was looked at: any operation that the other side lacks
-        needed = {value for operation in deep.operations for value in operation["out"]} - known
-    made = {value for operation in deep.operations for value in operation["out"]}
-    made |= {"v:" + operation["value"] for operation in deep.operations if "value" in operation}
-    best: tuple[Event, bool] | None = None
-    view: tuple[Event, bool] | None = None
+    needed = _list_differing(deep, known, ends=ends)
+    made = {value for operation in deep.operations for value in _list_results(operation)}
+    found: dict[bool, tuple[Event, bool]] = {}  # whether it takes a view -> the earliest so far
     for operation in reversed(deep.operations):
-        results = [*operation["out"], *(["v:" + operation["value"]] if "value" in operation else [])]
-        if not needed.intersection(results):
+        if needed.isdisjoint(_list_results(operation)):
             continue
-        read = [*operation["in"], *(f"v:{text}" for text in operation.get("scalars", ()))]
-        unknown = [value for value in read if value not in known and (value in made or value[:2] != "v:")]
+        unknown = _list_unknown_inputs(operation, known, made)
         outside = any(value not in made for value in unknown)
         needed.update(unknown)
-        if (not unknown or outside) and operation.get("view"):
-            view = operation, outside
-        elif not unknown or outside:
-            best = operation, outside
-    return tuple(_make_culprit(*found) if found else None for found in (best, view))  # type: ignore[return-value]
+        if not unknown or outside:
+            found[bool(operation.get("view"))] = operation, outside
+    culprits = {takes_view: _make_culprit(*each) for takes_view, each in found.items()}
+    return culprits.get(False), culprits.get(True)
+
+
+def _list_differing(deep: DeepTrace, known: set[str], *, ends: str) -> set[str]:
+    """Give the values to walk back from: what the other side never had of what `ends` names, else of more."""
+    differing = {event["out"] for event in deep.seen if event["what"] not in {"output", "backward"}} - known
+    if ends == "reads":
+        taken_out = {value for operation in deep.operations for value in _list_taken_out(operation)}
+        differing = taken_out - known
+    if ends == "outputs" or not differing:
+        differing |= {event["out"] for event in deep.seen} - known
+    # Nothing that was looked at: any operation that the other side lacks.
+    return differing or {value for operation in deep.operations for value in operation["out"]} - known
+
+
+def _list_unknown_inputs(operation: Event, known: set[str], made: set[str]) -> list[str]:
+    """Give what an operation read and the other side never had; numbers that nothing made are constants."""
+    numbers = [f"v:{text}" for text in operation.get("scalars", ())]
+    read = [*operation["in"], *(number for number in numbers if number in made)]
+    return [value for value in read if value not in known]
 
 
 def _make_culprit(operation: Event, outside: bool) -> Culprit:
@@ -260,24 +279,31 @@ def _measure(
     expected: DeepTrace, actual: DeepTrace, left: Culprit | None, right: Culprit | None
 ) -> Size | None:
     """Compare the culprits' own outputs; where they are different operations, what first comes together."""
-    if left and right and left.op == right.op and left.op not in _MOVES:
-        size = compare_samples(left.sample, right.sample, f"output of {left.op}")
+    for one, other, what in _list_meetings((expected, actual), (left, right)):
+        size = compare_samples(one, other, what)
         if size and size.relative > 0:
             return size
-    for kinds in (("output",), ("loss",), ("gradients",), ("operations",), ("parameters", "watched")):
-        if kinds == ("operations",):
-            start = left.number if left else 0, right.number if right else 0
-            pairs = [
-                _list_computed(deep, begin) for deep, begin in zip((expected, actual), start, strict=True)
-            ]
-        else:
-            pairs = [[event for event in deep.seen if event["what"] in kinds] for deep in (expected, actual)]
-        for a, b in _pair_up(*pairs):
-            if a["out"] != b["out"]:
-                size = compare_samples(a["sample"], b["sample"], f"{a['what']} {a['name']}".strip())
-                if size and size.relative > 0:
-                    return size
     return None
+
+
+def _list_meetings(
+    sides: tuple[DeepTrace, DeepTrace], culprits: tuple[Culprit | None, Culprit | None]
+) -> Iterator[tuple[dict[str, Any], dict[str, Any], str]]:
+    """Give samples of both sides that can be compared, and of what; those that say most come first."""
+    left, right = culprits
+    if left and right and left.op == right.op and left.op not in _MOVES:
+        yield left.sample, right.sample, f"output of {left.op}"
+    for kinds in _MEETINGS:
+        pairs = zip(sides, culprits, strict=True)
+        for a, b in _pair_up(*(_list_seen(deep, kinds, culprit) for deep, culprit in pairs)):
+            if a["out"] != b["out"]:
+                yield a["sample"], b["sample"], f"{a['what']} {a['name']}".strip()
+
+
+def _list_seen(deep: DeepTrace, kinds: tuple[str, ...], culprit: Culprit | None) -> list[Event]:
+    if kinds == _OPERATIONS:
+        return _list_computed(deep, culprit.number if culprit else 0)
+    return [event for event in deep.seen if event["what"] in kinds]
 
 
 def _list_computed(deep: DeepTrace, start: int) -> list[Event]:

@@ -260,7 +260,7 @@ class Recorder:
                     self._called.append(index)
                     self._outputs.append(digest_sample(leaf))
             if not module.training:
-                self._modes["eval"] = self._modes.get("eval", 0) + 1
+                self._count_mode("eval")
             if self.depth == 0:
                 self._see_root(module, args, kwargs, output)
         if self.deep is not None:
@@ -289,7 +289,7 @@ class Recorder:
         flag = "t" if grad and module.training else "g" if grad else "e"
         self.after = "loss" if flag == "t" else "eval"
         if self._torch.is_autocast_enabled("cpu") or self._torch.is_autocast_enabled("cuda"):
-            self._modes["autocast"] = self._modes.get("autocast", 0) + 1
+            self._count_mode("autocast")
         if self.light:
             # In full: what an evaluation computed leads to nothing that is compared later.
             call = [flag, "", "" if flag == "t" else digest_values(output)]
@@ -301,12 +301,19 @@ class Recorder:
         elif flag == "t":
             self._evaluating.pop(id(module), None)  # what was trained is this, not what came before
         if self.in_step:
-            self._modes["closure"] = self._modes.get("closure", 0) + 1
-        if len(self._calls) < _MOST_CALLS:
-            self._calls.append(call)
-            return
-        # Training and evaluation apart: they are compared apart.
-        last = next((item for item in reversed(self._calls) if (item[0] == "t") == (flag == "t")), None)
+            self._count_mode("closure")
+        self._keep_call(call)
+
+    def _count_mode(self, name: str) -> None:
+        self._modes[name] = self._modes.get(name, 0) + 1
+
+    def _keep_call(self, call: list[str]) -> None:
+        """Keep a call of a root module, after very many folded into the last one of its kind."""
+        last = None
+        if len(self._calls) >= _MOST_CALLS:
+            # Training and evaluation apart: they are compared apart.
+            trains = call[0] == "t"
+            last = next((item for item in reversed(self._calls) if (item[0] == "t") == trains), None)
         if last is None:
             self._calls.append(call)
         else:
@@ -382,7 +389,7 @@ class Recorder:
             for parameter, call in self._evaluating.values():
                 if parameter in leaves:
                     call[0] = "t"
-                    self._modes["training in eval mode"] = self._modes.get("training in eval mode", 0) + 1
+                    self._count_mode("training in eval mode")
             self._evaluating = {}
 
     def _leave_backward(self, _: Any = None) -> None:
