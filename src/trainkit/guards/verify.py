@@ -106,22 +106,24 @@ def check(context: Context) -> Verdict:
 
 def _list_findings(name: str, result: Verification) -> Iterator[Finding]:
     if result.status not in {Status.IDENTICAL, Status.NOTED}:
-        comparison = result.comparison
-        first = comparison.first if comparison else None
-        lead = first.lead(result.cause.phase) if first and result.cause else None
-        excerpt = next((item for item in reversed(result.excerpts) if item.side == "candidate"), None)
-        also = [str(item) for item in first.differences if item is not lead] if first else []
-        places = [f"{item.side} {item.place} {item.place.why}" for item in result.excerpts]
-        yield Finding(
-            rule=_RULES[result.status],
-            message=f"{name} {result.summary}",
-            file=excerpt.place.file if excerpt else "",
-            line=excerpt.place.line if excerpt else 0,
-            expected=lead.expected if lead else "",
-            actual=lead.actual if lead else "",
-            evidence=(*places, *also, *result.evidence),
-            hint=f"all of it: trainkit verify --base REF -- {result.command}",
-        )
+        yield _describe(name, result)
     if result.notes:
         message = f"{name}: what differs beside the numbers"
         yield Finding(rule="verify-noted", message=message, severity=Severity.NOTE, evidence=result.notes)
+
+
+def _describe(name: str, result: Verification) -> Finding:
+    """Give what differs first, at the line of the candidate that is the nearest to it."""
+    lead = result.lead
+    place = next((item.place for item in reversed(result.excerpts) if item.side == "candidate"), None)
+    places = [f"{item.side} {item.place} {item.place.why}" for item in result.excerpts]
+    return Finding(
+        rule=_RULES[result.status],
+        message=f"{name} {result.summary}",
+        file=place.file if place else "",
+        line=place.line if place else 0,
+        expected=lead.expected if lead else "",
+        actual=lead.actual if lead else "",
+        evidence=(*places, *map(str, result.others), *result.evidence),
+        hint=f"all of it: trainkit verify --base REF -- {result.command}",
+    )

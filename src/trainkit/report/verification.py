@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterator
 
 from trainkit.report.text import COLORS, make_printable
-from trainkit.trace.compare import Comparison, describe_step
 from trainkit.trace.differ import relative_difference, show_loss
+from trainkit.trace.divergence import Comparison, Divergence, describe_step
 from trainkit.trace.locate import Culprit, Location
 from trainkit.verdict import Status
 from trainkit.verify.result import Excerpt, Verification
@@ -57,26 +57,28 @@ def _render_divergence(result: Verification, color: bool) -> Iterator[str]:
     if result.process:
         yield f"{'process':{_MARGIN}}{result.process}"
     first = comparison.first
-    lead = first.lead(result.cause.phase) if first else None
-    if first and lead:
-        yield f"{'first':{_MARGIN}}{first.describe(result.cause.phase)}"
-        if lead.expected or lead.actual:
-            for side, value in zip(sides, (lead.expected, lead.actual), strict=True):
-                yield f"{'':{_MARGIN}}{side:10} {value}"
+    if first:
+        yield from _render_first(first, result.cause.phase, sides)
     yield f"{'cause':{_MARGIN}}{result.cause} ({result.cause.level})"
     if result.location:
         yield from _render_location(result.location, sides)
     for excerpt in result.excerpts:
         yield from _render_excerpt(excerpt, sides[excerpt.side == "candidate"], color)
     yield ""
-    if first:
+    if first and first.step != 0:
         steps = f"{comparison.num_steps} step{'s' if comparison.num_steps != 1 else ''}"
-        if first.step != 0:
-            yield f"{'equal':{_MARGIN}}the initial values and {steps} before it"
-        also = [str(difference) for difference in first.differences if difference is not lead]
-        yield from _rows("also", _cut(also))
+        yield f"{'equal':{_MARGIN}}the initial values and {steps} before it"
+    yield from _rows("also", _cut([str(difference) for difference in result.others]))
     yield from _rows("facts", _cut([fact for fact in comparison.facts if _is_worth(fact)]))
     yield from _rows("loss", list(_render_drift(comparison)))
+
+
+def _render_first(first: Divergence, phase: str, sides: tuple[str, str]) -> Iterator[str]:
+    lead = first.lead(phase)
+    yield f"{'first':{_MARGIN}}{first.describe(phase)}"
+    if lead.expected or lead.actual:
+        for side, value in zip(sides, (lead.expected, lead.actual), strict=True):
+            yield f"{'':{_MARGIN}}{side:10} {value}"
 
 
 def _is_worth(fact: str) -> bool:

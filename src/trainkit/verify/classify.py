@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainkit.trace.compare import Comparison, Divergence
+from trainkit.trace.divergence import Comparison, Divergence
 from trainkit.trace.locate import Culprit, Location
 
 _MASKS = {
@@ -138,30 +138,41 @@ def _same_total(first: Divergence) -> bool:
 
 
 def _find_kind(comparison: Comparison, location: Location | None, phase: str) -> tuple[str, str]:
+    """Give class and detail: by what the record holds, else by what the deep pass found."""
+    decided = _kind_of_record(comparison, phase)
+    if decided:
+        return decided
+    assert comparison.first is not None
+    culprits = [culprit for culprit in (location.expected, location.actual) if culprit] if location else []
+    if phase == "data":
+        loaded = any(difference.key == "loaded" for difference in comparison.first.differences)
+        ordered = loaded or any(culprit.state for culprit in culprits)
+        return ("data order" if ordered else "data"), ""
+    if comparison.modes[0] != comparison.modes[1] and _strip_counts(comparison.modes):
+        return "mode", f"{comparison.modes[0]} -> {comparison.modes[1]}"
+    return _kind_of_operations(culprits, phase)
+
+
+def _kind_of_record(comparison: Comparison, phase: str) -> tuple[str, str] | None:
+    """Give what the record alone decides, whatever operations differ; None where they decide."""
     first = comparison.first
     assert first is not None
-    keys = {difference.key: difference for difference in first.differences}
-    if first.first.key == "steps":
+    lead, keys = first.first, {difference.key: difference for difference in first.differences}
+    if lead.key == "steps":
         return "data", "another number of steps"
     if phase == "init":
         return "init", _name_seed(comparison)
     if phase == "save":
         return "save/resume", ""
-    if first.first.key == "lost parameter":
-        return "optimizer", f"{first.first.name}: {first.first.expected} -> {first.first.actual}"
+    if lead.key == "lost parameter":
+        return "optimizer", f"{lead.name}: {lead.expected} -> {lead.actual}"
     if "hyper" in keys:
         change = f"{keys['hyper'].expected} -> {keys['hyper'].actual}"
         return ("schedule", change) if phase == "schedule" else ("hyper-parameter", change)
     if phase == "eval":
         side = "rng" in keys or "buffers" in keys
         return ("eval side effect", "it also changes training") if side else ("eval", "")
-    culprits = [culprit for culprit in (location.expected, location.actual) if culprit] if location else []
-    if phase == "data":
-        ordered = "loaded" in keys or any(culprit.state for culprit in culprits)
-        return ("data order" if ordered else "data"), ""
-    if comparison.modes[0] != comparison.modes[1] and _strip_counts(comparison.modes):
-        return "mode", f"{comparison.modes[0]} -> {comparison.modes[1]}"
-    return _kind_of_operations(culprits, phase)
+    return None
 
 
 def _kind_of_operations(culprits: list[Culprit], phase: str) -> tuple[str, str]:

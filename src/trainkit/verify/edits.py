@@ -18,6 +18,7 @@ from trainkit.repo.trees import Tree
 Edited = dict[str, list[int]]
 Ranks = dict[tuple[str, int], int]  # (file, line) -> MOVED or RENAMED; other edited lines are not in it
 Span = tuple[str, int, int]  # file, first line, number of lines
+_Places = dict[tuple[str, ...], list[tuple[str, int]]]  # the words of a line -> where it stands
 MOVED, RENAMED = 1, 2
 _HUNK = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 _MOST_LINES = 20_000
@@ -75,28 +76,30 @@ def rank_edits(baseline: Tree, candidate: Tree) -> tuple[Ranks, Ranks]:
         ]
     except (SyntaxError, ValueError, tokenize.TokenError):  # a file of another Python: all is suspicious
         return {}, {}
-    names = {
-        old: new
-        for pair in hunks
-        for old, new in _list_renames(sides, pair)
-        if old in sides[0].defined - sides[1].defined and new in sides[1].defined - sides[0].defined
-    }
+    names = _find_renamed(sides, hunks)
     ranks: tuple[Ranks, Ranks] = ({}, {})
-    places: tuple[dict[tuple[str, ...], list[tuple[str, int]]], ...] = (defaultdict(list), defaultdict(list))
+    places: tuple[_Places, _Places] = (defaultdict(list), defaultdict(list))
     for pair in hunks:
         left, right = (words.read(span) for words, span in zip(sides, pair, strict=True))
-        renamed = [[names.get(word, word) for word in line] for line in left] == right
-        for side, span in enumerate(pair):
-            for number, line in enumerate((left, right)[side], start=span[1]):
-                if renamed:
-                    ranks[side][span[0], number] = RENAMED
+        left = [[names.get(word, word) for word in line] for line in left]
+        for side, ((file, start, _), lines) in enumerate(zip(pair, (left, right), strict=True)):
+            for number, line in enumerate(lines, start=start):
+                if left == right:
+                    ranks[side][file, number] = RENAMED
                 elif len(line) > 1:
-                    key = tuple(names.get(word, word) if side == 0 else word for word in line[1:])
-                    places[side][key].append((span[0], number))
-    for key in places[0].keys() & places[1].keys():
+                    places[side][tuple(line[1:])].append((file, number))
+    for moved in places[0].keys() & places[1].keys():
         for side in (0, 1):
-            ranks[side].update(dict.fromkeys(places[side][key], MOVED))
+            ranks[side].update(dict.fromkeys(places[side][moved], MOVED))
     return ranks
+
+
+def _find_renamed(sides: list[_Words], hunks: list[tuple[Span, Span]]) -> dict[str, str]:
+    """Give the new name of each that only the baseline defines."""
+    gone, came = sides[0].defined - sides[1].defined, sides[1].defined - sides[0].defined
+    return {
+        old: new for pair in hunks for old, new in _list_renames(sides, pair) if old in gone and new in came
+    }
 
 
 class _Words:

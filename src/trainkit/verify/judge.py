@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.errors import CannotJudgeError
-from trainkit.trace.compare import Comparison, compare, list_environment_differences
+from trainkit.trace.divergence import Comparison, compare, list_environment_differences
 from trainkit.trace.locate import Edited, Line, Location, locate, read_deep
 from trainkit.trace.sides import Summary
 from trainkit.trace.store import Event, Recording

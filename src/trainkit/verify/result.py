@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainkit.trace.compare import Comparison
+from trainkit.trace.differ import Difference
+from trainkit.trace.divergence import Comparison
 from trainkit.trace.locate import Line, Location
 from trainkit.verdict import Status
 from trainkit.verify.classify import Cause
@@ -37,3 +38,16 @@ class Verification:
     settings: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
     duration_s: float = 0.0
+
+    @property
+    def lead(self) -> Difference | None:
+        """Give the difference to show: the first one of the phase in which the cause lies."""
+        first = self.comparison.first if self.comparison else None
+        return first.lead(self.cause.phase) if first and self.cause else None
+
+    @property
+    def others(self) -> list[Difference]:
+        """Give what differs beside the lead in the same step."""
+        first = self.comparison.first if self.comparison else None
+        lead = self.lead
+        return [difference for difference in first.differences if difference is not lead] if first else []

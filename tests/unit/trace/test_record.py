@@ -5,7 +5,7 @@ import json
 import pytest
 
 from trainkit.errors import CannotJudgeError
-from trainkit.trace.compare import compare, summarise
+from trainkit.trace.divergence import compare, summarise
 from trainkit.trace.store import find_recording, read_events
 
 # It asks whether torch is installed before it imports it: that must not use up the hook on the import.

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trainkit.errors import CannotJudgeError, UsageError
-from trainkit.trace.compare import compare, summarise
+from trainkit.trace.divergence import compare, summarise
 from trainkit.trace.store import (
     Recording,
     find_recording,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from trainkit.trace.compare import compare
+from trainkit.trace.divergence import compare
 from trainkit.trace.locate import Culprit, Line, Location, Size
 from trainkit.verify.classify import Cause, classify
 

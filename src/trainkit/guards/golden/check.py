@@ -14,7 +14,7 @@ from trainkit.guards.golden.file import Golden, read_golden, write_golden
 from trainkit.guards.golden.run import Run, record
 from trainkit.repo.trees import Tree
 from trainkit.settings import check_inside, load_table, parse
-from trainkit.trace.compare import Divergence, compare, list_environment_differences, summarise
+from trainkit.trace.divergence import Divergence, compare, list_environment_differences, summarise
 from trainkit.trace.sides import Summary
 from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict
 

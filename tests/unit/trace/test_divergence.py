@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trainkit.errors import CannotJudgeError
-from trainkit.trace.compare import compare, list_environment_differences, summarise
 from trainkit.trace.differ import relative_difference, show_loss
+from trainkit.trace.divergence import compare, list_environment_differences, summarise
 from trainkit.trace.store import parse_events
 
 ZERO = "0" * 16
