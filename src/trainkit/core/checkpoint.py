@@ -155,10 +155,7 @@ def load_checkpoint(path: Path, config: TrainConfig, *, world: World = ALONE) ->
     """
     state = _read_or_previous(path, world if config.trainer.strategy == "fsdp" else ALONE)
     if isinstance(state, dict) and state.get("format") in (1, 2):
-        state.setdefault("extra", {})
-        done = state["progress"].get("epoch", {})
-        if "num_tokens" in done:
-            done["num_items"] = done.pop("num_tokens")
+        _upgrade(state)
     if not isinstance(state, dict) or set(state) != _KEYS or state["format"] not in range(1, FORMAT + 1):
         found = f"format {state.get('format')!r}" if isinstance(state, dict) else type(state).__name__
         raise UsageError(
@@ -166,6 +163,24 @@ def load_checkpoint(path: Path, config: TrainConfig, *, world: World = ALONE) ->
             f"'{path}' is no trainkit checkpoint of format {FORMAT} (found {found}); give a last.ckpt or "
             "best.ckpt that this version wrote",
         )
+    _check_same_run(path, state, config, world)
+    return state
+
+
+def _upgrade(state: dict[str, Any]) -> None:
+    """Turn a state of format 1 or 2 into one of today, in place."""
+    state.setdefault("extra", {})
+    done = state["progress"].get("epoch", {})
+    if "num_tokens" in done:
+        done["num_items"] = done.pop("num_tokens")
+
+
+def _check_same_run(path: Path, state: dict[str, Any], config: TrainConfig, world: World) -> None:
+    """Refuse what another run has written; where other data may follow, say so.
+
+    Raises:
+        UsageError: it names each setting that differs, with both values.
+    """
     ours, theirs = asdict(config), _fill_in(state["config"])
     differences = {
         key: f"{key} is {there!r} there and {here!r} here"
@@ -173,19 +188,18 @@ def load_checkpoint(path: Path, config: TrainConfig, *, world: World = ALONE) ->
         for key, there, here in _diff(part, theirs.get(part, ours[part]), ours[part])
         if key not in FREE
     }
-    if differences and all(map(_is_data, differences)) and _may_take_other_data(path, state, config):
+    if not differences:
+        return
+    listed, only_data = "; ".join(differences.values()), all(map(_is_data, differences))
+    if only_data and _may_take_other_data(path, state, config):
         if world.rank == 0:
-            print(f"trainkit: going on with other data: {'; '.join(differences.values())}", file=sys.stderr)
-    elif differences:
-        advice = "give the same settings, or train anew"
-        if all(map(_is_data, differences)):
-            advice = (
-                "other data goes on in a folder of its own (exp_name=…), after a whole epoch, by a constant "
-            )
-            advice += "schedule; or begin anew with init_from="
-        message = f"'{path}' is of another run: {'; '.join(differences.values())}; {advice}"
-        raise UsageError("checkpoint-mismatch", message)
-    return state
+            print(f"trainkit: going on with other data: {listed}", file=sys.stderr)
+        return
+    advice = "give the same settings, or train anew"
+    if only_data:
+        advice = "other data goes on in a folder of its own (exp_name=…), after a whole epoch, by a constant "
+        advice += "schedule; or begin anew with init_from="
+    raise UsageError("checkpoint-mismatch", f"'{path}' is of another run: {listed}; {advice}")
 
 
 def _is_data(key: str) -> bool:

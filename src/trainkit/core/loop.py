@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -154,17 +154,34 @@ def _group(
     by_items: bool,
     ranks: Ranks | None,
 ) -> Iterator[Iterable[_Part]]:
-    """Yield the parts of each step: (batch, its items, what its loss is divided by), 0 for no weight.
+    """Give the parts of each step: (batch, its items, what its loss is divided by), 0 for no weight.
 
     Where no rank has an item in a group, its batches are counted as done here.
     """
     count: Callable[[Any], int] = getattr(task, "count_items", find_batch_size)
     by_items = by_items and hasattr(task, "count_items")
     if size == 1 and ranks is None:  # the usual, in little time
-        for batch in batches:
-            num_items = count(batch)
-            yield ((batch, num_items, 1 if num_items or not by_items else 0),)
-        return
+        return _take_singly(batches, count, by_items=by_items)
+    return _take_together(batches, size, count, done=done, by_items=by_items, ranks=ranks)
+
+
+def _take_singly(
+    batches: Iterable[Any], count: Callable[[Any], int], *, by_items: bool
+) -> Iterator[Iterable[_Part]]:
+    for batch in batches:
+        num_items = count(batch)
+        yield ((batch, num_items, 1 if num_items or not by_items else 0),)
+
+
+def _take_together(
+    batches: Iterable[Any],
+    size: int,
+    count: Callable[[Any], int],
+    *,
+    done: EpochResult,
+    by_items: bool,
+    ranks: Ranks | None,
+) -> Iterator[Iterable[_Part]]:
     iterator = enumerate(batches, start=done.num_batches)
     for head in iterator:
         group = chain((head,), islice(iterator, size - 1))
@@ -172,17 +189,25 @@ def _group(
             yield ((batch, count(batch), size) for _, batch in group)
             continue
         counted = [(batch, count(batch) * (ranks is None or ranks.counts(n))) for n, batch in group]
-        weights = [num_items if by_items else num_items and 1 for _, num_items in counted]
-        total: float = sum(weights) if by_items else size
-        if ranks is not None:
-            total = ranks.sum(sum(weights)) if by_items else total * ranks.world.size
-            if not total:
-                done.num_batches += len(counted)
-                continue
-            total /= ranks.world.size  # each rank's gradients are divided by the number of ranks
-        yield [
-            (*part, total / weight if weight else 0) for part, weight in zip(counted, weights, strict=True)
-        ]
+        nums_items = [num_items for _, num_items in counted]
+        if divisors := _find_divisors(nums_items, size, by_items=by_items, ranks=ranks):
+            yield [(*part, divisor) for part, divisor in zip(counted, divisors, strict=True)]
+        else:
+            done.num_batches += len(counted)
+
+
+def _find_divisors(
+    nums_items: Sequence[int], size: int, *, by_items: bool, ranks: Ranks | None
+) -> list[float]:
+    """Give what the loss of each batch of a step is divided by; nothing where no rank has an item."""
+    weights = [num_items if by_items else num_items and 1 for num_items in nums_items]
+    total: float = sum(weights) if by_items else size
+    if ranks is not None:
+        total = ranks.sum(sum(weights)) if by_items else total * ranks.world.size
+        if not total:
+            return []
+        total /= ranks.world.size  # each rank's gradients are divided by the number of ranks
+    return [total / weight if weight else 0 for weight in weights]
 
 
 def _accumulate(

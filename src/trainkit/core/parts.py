@@ -111,32 +111,12 @@ def build_run(
         check_ranks(config, task, loaders)
         for loader in (loaders.train, loaders.validation, loaders.test):
             loader.sampler.deal(world, loader.batch_size)  # type: ignore[attr-defined]
-    num_batches = count_batches(loaders.train, trainer.limit_train_batches)
-    num_steps = (
-        num_batches if num_batches == math.inf else math.ceil(num_batches / trainer.accumulate_grad_batches)
-    )
-    if num_batches == math.inf and config.schedule.name != "constant":
-        message = f"schedule={config.schedule.name} needs the number of steps, and the loader has no length"
-        raise UsageError("data-unsuited", f"{message}; set trainer.limit_train_batches to a count")
-    if not num_batches and trainer.limit_train_batches:
-        raise UsageError("data-empty", "there is no batch to train on")
-    max_epochs = 1 if isinstance(task, Estimator) and not task.online else trainer.max_epochs
-    place = Place(
-        max_epochs=max_epochs,
-        num_training_batches=num_batches,
-        estimated_stepping_batches=num_steps * max_epochs,
-        accumulate_grad_batches=trainer.accumulate_grad_batches,
-        datamodule=data,
-    )
+    place = _find_place(config, task, data, loaders)
     average = _build_average(task, trainer.ema_decay)
     evaluated = task if average is None else average.module
     steps, trained = list_steps_of(task, place, config), task
     if world.mesh is not None:
-        from trainkit.core.distributed import shard, wrap_ddp  # late: seconds
-
-        trained = wrap_ddp(task) if trainer.strategy == "ddp" else shard(task, world)
-        names = ["training"] if trainer.strategy == "ddp" else ["training", "validation", "test"]
-        steps = replace(steps, **{name: partial(trained, getattr(steps, name)) for name in names})
+        steps, trained = _distribute(steps, task, world, trainer.strategy)
     evaluation = steps if evaluated is task else list_steps_of(evaluated, place, config)
     if config.optimizer.name == "own":
         optimizer, schedules = read_configured(task)
@@ -160,6 +140,41 @@ def build_run(
         world=world,
         trained=trained,
     )
+
+
+def _find_place(config: TrainConfig, task: nn.Module, data: Any, loaders: Loaders) -> Place:
+    """Give how long training will be.
+
+    Raises:
+        UsageError: there is nothing to train on, or a schedule needs an end and there is none.
+    """
+    trainer = config.trainer
+    num_batches = count_batches(loaders.train, trainer.limit_train_batches)
+    num_steps = num_batches
+    if num_batches != math.inf:
+        num_steps = math.ceil(num_batches / trainer.accumulate_grad_batches)
+    elif config.schedule.name != "constant":
+        message = f"schedule={config.schedule.name} needs the number of steps, and the loader has no length"
+        raise UsageError("data-unsuited", f"{message}; set trainer.limit_train_batches to a count")
+    if not num_batches and trainer.limit_train_batches:
+        raise UsageError("data-empty", "there is no batch to train on")
+    max_epochs = 1 if isinstance(task, Estimator) and not task.online else trainer.max_epochs
+    return Place(
+        max_epochs=max_epochs,
+        num_training_batches=num_batches,
+        estimated_stepping_batches=num_steps * max_epochs,
+        accumulate_grad_batches=trainer.accumulate_grad_batches,
+        datamodule=data,
+    )
+
+
+def _distribute(steps: Steps, task: nn.Module, world: World, strategy: str) -> tuple[Steps, nn.Module]:
+    """Give the steps as several ranks make them together, and the module that tells the others of it."""
+    from trainkit.core.distributed import shard, wrap_ddp  # late: seconds
+
+    trained = wrap_ddp(task) if strategy == "ddp" else shard(task, world)
+    names = ["training"] if strategy == "ddp" else ["training", "validation", "test"]
+    return replace(steps, **{name: partial(trained, getattr(steps, name)) for name in names}), trained
 
 
 def open_data(config: TrainConfig, *, saved: Mapping[str, Any] | None = None) -> Any:
@@ -273,6 +288,23 @@ def initialize(task: nn.Module, path: Path) -> None:
     own, found = task.state_dict(), read_weights(path)
     if isinstance(task, Supervised) and not any(name in own for name in found):  # the module's own names
         found = {f"module.{name}": value for name, value in found.items()}
+    _check_weights(task, own, found, path)
+    common = {name: found[name] for name in own if name in found}
+    task.load_state_dict(common, strict=False)
+    missing = [name for name in own if name not in found]
+    unused = [name for name in found if name not in own]
+    for names, what in ((missing, "not in it, left as built"), (unused, "in it and not in the model")):
+        if names:
+            listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+            print(f"trainkit: init_from='{path}': {len(names)} tensors {what}: {listed}", file=sys.stderr)
+
+
+def _check_weights(task: nn.Module, own: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> None:
+    """Refuse weights that cannot be put into the task.
+
+    Raises:
+        UsageError: none of them fits, one has another shape, or a fit would not go on from them.
+    """
     common = [name for name in own if name in found]
     wrong = [
         f"{name} is {list(found[name].shape)} there and {list(own[name].shape)} here"
@@ -285,13 +317,6 @@ def initialize(task: nn.Module, path: Path) -> None:
     if wrong or not common:
         reason = "; ".join(wrong) or f"no name in it is one of {type(task).__name__}'s"
         raise UsageError("weights-unsuited", f"init_from='{path}': {reason}; give weights of this model")
-    task.load_state_dict({name: found[name] for name in common}, strict=False)
-    missing = [name for name in own if name not in found]
-    unused = [name for name in found if name not in own]
-    for names, what in ((missing, "not in it, left as built"), (unused, "in it and not in the model")):
-        if names:
-            listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-            print(f"trainkit: init_from='{path}': {len(names)} tensors {what}: {listed}", file=sys.stderr)
 
 
 def freeze(task: nn.Module, patterns: list[str]) -> None:
