@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from trainkit.cli.columns import format_columns
 from trainkit.cli.train import check_arguments, wants_help
 from trainkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from trainkit.core.evaluate import Measured
 
 USAGE = """\
 usage: trainkit evaluate [NAME:]CHECKPOINT [OVERRIDE ...] [[NAME:]CHECKPOINT [OVERRIDE ...] ...]
@@ -34,13 +41,34 @@ def run(argv: list[str]) -> int:
         return 0
     check_arguments("evaluate", argv, needs={"torch": "torch", "hydra": "hydra-core"})
     tasks = read_tasks(argv)
-    from trainkit.core.evaluate import evaluate, format_table
+    from trainkit.core.evaluate import evaluate
 
     measured = {}
     for name, (path, overrides, own) in tasks.items():
         measured[name] = evaluate(path, overrides, part=own.get("part", "test"), metric=own.get("metric"))
-    print(format_table(measured))
+    print(format_columns(list_rows(measured)))
     return 0
+
+
+def list_rows(measured: Mapping[str, Measured]) -> list[tuple[str, ...]]:
+    """Give a head, a row per task and, of several, the means of perplexity and score."""
+    rows: list[tuple[str, ...]] = [("task", "items", "loss", "perplexity", "score")]
+    for name, each in measured.items():
+        numbers = str(each.result.num_items), f"{each.result.mean_loss:.6f}"
+        rows.append((name, *numbers, _show(each.perplexity), _show(each.score)))
+    if len(measured) > 1:
+        every = list(measured.values())
+        means = _mean([each.perplexity for each in every]), _mean([each.score for each in every])
+        rows.append(("mean", "", "", *map(_show, means)))
+    return rows
+
+
+def _mean(values: list[float]) -> float:
+    return math.nan if any(map(math.isnan, values)) else sum(values) / len(values)
+
+
+def _show(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.6g}"
 
 
 def read_tasks(argv: list[str]) -> dict[str, tuple[Path, list[str], dict[str, str]]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.cli.arguments import Parser
+from trainkit.cli.columns import format_columns
 from trainkit.core.page import list_changed, list_origin, write_page
 from trainkit.core.records import Record, find_first_difference, find_record, find_records
 from trainkit.errors import UsageError, suggest
@@ -85,7 +86,7 @@ def _list(filters: list[str], output_dir: Path, sort: str | None, *, as_json: bo
         return 0
     keys = [re.split(r"[!<>=]", each)[0] for each in filters] + ([sort.lstrip("-")] if sort else [])
     columns = list(dict.fromkeys((*COLUMNS, *keys)))
-    print(format_table([columns, *([_cell(each.get(key)) for key in columns] for each in chosen)]))
+    print(format_columns([columns, *([_cell(each.get(key)) for key in columns] for each in chosen)]))
     return 0
 
 
@@ -135,19 +136,6 @@ def _passes(found: Any, sign: str, value: str, text: str) -> bool:
     return is_number and _COMPARISONS[sign](found, wanted)
 
 
-def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Give lines with columns of equal width, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if re.match(r"-?[\d.]+(e|$)", cell) else cell.ljust(width)
-            for cell, width in zip(row, widths, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
@@ -175,9 +163,9 @@ def _compare(records: list[Record], *, as_json: bool) -> int:
         print(json.dumps({"runs": names, "settings": sides, "results": results, "losses": losses}, indent=1))
         return 0
     shown = [[key, *map(_cell, values)] for key, values in sides.items()]
-    print(format_table([["settings that differ", *names], *(shown or [["none", *("" for _ in names)]])]))
+    print(format_columns([["settings that differ", *names], *(shown or [["none", *("" for _ in names)]])]))
     print()
-    print(format_table([["results", *names], *([key, *map(_cell, each)] for key, each in results.items())]))
+    print(format_columns([["results", *names], *([key, *map(_cell, each)] for key, each in results.items())]))
     print()
     for name, verdict in zip(names[1:], verdicts, strict=True):
         print(f"{names[0]} and {name}: {verdict}")

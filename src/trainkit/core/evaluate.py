@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,29 +91,3 @@ def _score(task: Any, loader: Any, metric: Any, device: torch.device) -> float:
             pairs.append((batch[1], task.predict_step(move_batch(batch, device), number).cpu()))
     targets, predictions = (torch.cat(part).numpy() for part in zip(*pairs, strict=True))
     return float(metric(targets, predictions))
-
-
-def format_table(measured: Mapping[str, Measured]) -> str:
-    """Give a line per task and, of several, the means of perplexity and score."""
-    rows: list[tuple[str, ...]] = [("task", "items", "loss", "perplexity", "score")]
-    for name, each in measured.items():
-        numbers = str(each.result.num_items), f"{each.result.mean_loss:.6f}"
-        rows.append((name, *numbers, _show(each.perplexity), _show(each.score)))
-    if len(measured) > 1:
-        every = list(measured.values())
-        means = _mean([each.perplexity for each in every]), _mean([each.score for each in every])
-        rows.append(("mean", "", "", *map(_show, means)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) if not place else cell.rjust(width)
-                  for place, (cell, width) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    )  # fmt: skip
-
-
-def _mean(values: list[float]) -> float:
-    return math.nan if any(map(math.isnan, values)) else sum(values) / len(values)
-
-
-def _show(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.6g}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import PurePosixPath
 
 from trainkit.review.graph import Graph
@@ -115,16 +116,11 @@ def _find_redefined(
     sources: Sequence[Source], definitions: dict[str, list[Definition]], graph: Graph
 ) -> Iterator[Namesake]:
     """A function or class that a file defines anew while a file beside it imports it from the project."""
-    shared: dict[tuple[str, str], tuple[str, str]] = {}  # folder, name -> where from, who imports
-    for source in sources:
-        folder = str(PurePosixPath(source.path).parent)
-        for each, paths in graph.loaded[source.path] if is_script(source) else []:
-            for path in paths if each.names else []:
-                for name in each.names:
-                    shared.setdefault((folder, name), (path, source.path))
-    for source in sources:
-        for row in definitions[source.path] if is_script(source) else []:
-            origin, sibling = shared.get((str(PurePosixPath(source.path).parent), row.name), ("", ""))
+    scripts = [source for source in sources if is_script(source)]
+    imported = _list_imported(scripts, graph)
+    for source in scripts:
+        for row in definitions[source.path]:
+            origin, sibling = imported.get((_folder_of(source), row.name), ("", ""))
             theirs = [each for each in definitions.get(origin, []) if each.name == row.name]
             if theirs and origin != source.path and _are_alike([row, *theirs]):
                 same = "the same text" if theirs[0].digest == row.digest else "with another body"
@@ -137,6 +133,20 @@ def _find_redefined(
                     Place(origin, theirs[0].line, theirs[0].end, row.name),
                 )
                 yield Namesake("redefined", row.name, places, evidence)
+
+
+def _list_imported(scripts: Sequence[Source], graph: Graph) -> dict[tuple[str, str], tuple[str, str]]:
+    """Give where the scripts of a folder have a name from, and the first that imports it, by both."""
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for source in scripts:
+        for each, paths in graph.loaded[source.path]:
+            for path, name in product(paths, each.names):
+                found.setdefault((_folder_of(source), name), (path, source.path))
+    return found
+
+
+def _folder_of(source: Source) -> str:
+    return str(PurePosixPath(source.path).parent)
 
 
 def _is_class_twice(name: str, files: Sequence[list[Definition]]) -> bool:

@@ -142,36 +142,43 @@ def _new_words(old: Body, new: Body) -> set[str]:
 
 
 def _list_gained_runs(old: Sequence[Body], new: Sequence[Body], told: Sequence[Place]) -> Iterator[Gained]:
-    before = Counter({key: len(found) for key, found in share_windows(list_long(old), LEAST_GATE).items()})
-    single = Counter(key for body in list_long(old) for key in _windows(body))
-    long = list_long(new)
-    grown = {
-        (long[number].source.path, long[number].statements[start][2])
-        for key, found in share_windows(long, LEAST_GATE).items()
-        if len(found) > max(before[key], single[key], 1)
-        for number, start in found
-    }
-    known = Counter((body.source.path, key) for body in list_long(old) for key in _windows(body))
-    fresh_lines = {
-        (body.source.path, body.statements[start][2])
-        for body in long
-        for start, key in enumerate(_windows(body))
-        if not known[body.source.path, key]
-    }
+    """Give runs in which a stretch begins that stands more often than before, in places not yet told."""
+    long = list_long(old), list_long(new)
+    begins = _find_grown(*long) & _find_fresh(*long)
     for clones in find_runs(new, least=LEAST_GATE):
-        new_places = tuple(
+        places = tuple(
             place
             for place in clones.members
             if not any(
                 one.path == place.path and one.line <= place.line and place.end <= one.end for one in told
             )
-            and any(
-                path == place.path and place.line <= line <= place.end and (path, line) in fresh_lines
-                for path, line in grown
-            )
+            and any(path == place.path and place.line <= line <= place.end for path, line in begins)
         )
-        if new_places:
-            yield Gained(clones, new_places)
+        if places:
+            yield Gained(clones, places)
+
+
+def _find_grown(old: Sequence[Body], new: Sequence[Body]) -> set[tuple[str, int]]:
+    """Give file and line where a stretch begins of which there are more copies than there were."""
+    shared = Counter({key: len(found) for key, found in share_windows(old, LEAST_GATE).items()})
+    single = Counter(key for body in old for key in _windows(body))
+    return {
+        (new[number].source.path, new[number].statements[start][2])
+        for key, found in share_windows(new, LEAST_GATE).items()
+        if len(found) > max(shared[key], single[key], 1)
+        for number, start in found
+    }
+
+
+def _find_fresh(old: Sequence[Body], new: Sequence[Body]) -> set[tuple[str, int]]:
+    """Give file and line where a stretch begins that this file did not have."""
+    known = {(body.source.path, key) for body in old for key in _windows(body)}
+    return {
+        (body.source.path, body.statements[start][2])
+        for body in new
+        for start, key in enumerate(_windows(body))
+        if (body.source.path, key) not in known
+    }
 
 
 def _windows(body: Body) -> list[int]:

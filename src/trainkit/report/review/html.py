@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import pairwise
 
+from trainkit.report.review.tables import (
+    make_entry_points,
+    make_figures,
+    make_files,
+    make_namesakes,
+    make_plan,
+)
 from trainkit.report.review.treemap import Box, lay_out
 from trainkit.report.review.words import (
-    tell_change,
     tell_cycles,
     tell_edges,
     tell_head,
     tell_issues,
-    tell_minutes,
     tell_places,
     tell_size,
-    tell_value,
 )
 from trainkit.report.text import make_printable
 from trainkit.review.model import Issue
@@ -83,10 +87,10 @@ def render(review: Review) -> str:
         f"<p>{escape(review.candidate)}{base} · {tell_size(review)}</p><p>{escape(tell_issues(review))}</p>",
         "".join(f"<p><b>Training</b> {escape(said)}</p>" for said in review.proof),
         _section("Could not be judged", _table(("file", "why"), review.unreadable)),
-        _section("Before and after" if review.base else "Figures", _figures(review)),
+        _section("Before and after" if review.base else "Figures", _table(*make_figures(review))),
         _section("Complexity", _treemap(review.files)),
         _section("Copies", _bars(review, {issue.key: issue.id for issue in shown})),
-        _section("Plan", _plan(review)),
+        _section("Plan", _table(*make_plan(review))),
         _section("Issues", "".join(map(_card, shown)) + (f"<p>and {rest} more</p>" if rest else "")),
         _section("Entry points", _entry_points(review)),
         _section("Dependencies", _dependencies(review)),
@@ -111,13 +115,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str = "") 
     ]
     top = "".join(f"<th{mark}>{escape(cell)}</th>" for cell, mark in zip(head, marks, strict=True))
     return f'<div class="wide"><table><tr>{top}</tr>{"".join(body)}</table></div>' if body else ""
-
-
-def _figures(review: Review) -> str:
-    if not review.base:
-        return _table(("metric", "value"), ((f.name, tell_value(f.after)) for f in review.figures), "lr")
-    rows = ((f.name, tell_value(f.before), tell_value(f.after), tell_change(f)) for f in review.figures)
-    return _table(("metric", "before", "after", "change"), rows, "lrrr")
 
 
 def _treemap(files: Sequence[FileRow]) -> str:
@@ -179,14 +176,6 @@ def _bar(path: str, pieces: Iterable[tuple[int, int, int, str, str]], length: in
     )
 
 
-def _plan(review: Review) -> str:
-    rows = (
-        (phase.name, str(len(phase.issues)), tell_minutes(phase.effort_min), f"{phase.num_lines_saved:,}")
-        for phase in review.phases
-    )
-    return _table(("phase", "issues", "effort", "lines fewer"), rows, "lrrr")
-
-
 def _card(issue: Issue) -> str:
     severity, rest = tell_head(issue).split(",", 1)
     places = "".join(f"<li><code>{escape(place)}</code>" for place in tell_places(issue.places, _PLACES))
@@ -202,14 +191,7 @@ def _card(issue: Issue) -> str:
 
 
 def _entry_points(review: Review) -> str:
-    rows = (
-        (f"{e.path}:{e.line}", ", ".join(e.how), f"{e.num_lines:,}", f"{e.shared:.0%}", str(e.needs))
-        for e in review.entry_points
-    )
-    scripts = ((name, str(many), str(bodies)) for name, many, bodies in review.namesakes)
-    return _table(("file", "how", "lines", "shared with others", "files behind it"), rows, "llrrr") + _table(
-        ("defined in scripts", "scripts", "different texts"), scripts, "lrr"
-    )
+    return _table(*make_entry_points(review)) + _table(*make_namesakes(review))
 
 
 def _dependencies(review: Review) -> str:
@@ -231,14 +213,5 @@ def _dependencies(review: Review) -> str:
 
 
 def _files(review: Review) -> str:
-    ranked = sorted(review.files, key=lambda row: (-row.worst, row.path))
-    table = _table(
-        ("file", "role", "lines", "functions", "worst", "mean", "purpose"), _rows(ranked), "llrrrrl"
-    )
-    return f"<details><summary>All {len(ranked)} files</summary>{table}</details>"
-
-
-def _rows(files: Iterable[FileRow]) -> Iterator[Sequence[str]]:
-    for row in files:
-        numbers = (f"{row.num_lines:,}", str(row.num_functions), str(row.worst), f"{row.mean:.1f}")
-        yield row.path, row.role, *numbers, row.purpose
+    found = make_files(review)
+    return f"<details><summary>All {len(found.rows)} files</summary>{_table(*found)}</details>"

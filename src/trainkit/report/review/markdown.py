@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from trainkit.report.review.tables import (
+    make_entry_points,
+    make_figures,
+    make_files,
+    make_namesakes,
+    make_plan,
+)
 from trainkit.report.review.words import (
-    tell_change,
     tell_cycles,
     tell_edges,
     tell_head,
@@ -14,7 +20,6 @@ from trainkit.report.review.words import (
     tell_minutes,
     tell_places,
     tell_size,
-    tell_value,
 )
 from trainkit.report.text import make_printable
 from trainkit.review.model import Issue
@@ -32,10 +37,10 @@ def render(review: Review) -> str:
     lines += [f"> Training, {_escape(said)}" for said in review.proof]
     for title, content in (
         ("Could not be judged", _table(("file", "why"), review.unreadable)),
-        ("Before and after", _figures(review)),
+        ("Before and after", _table(*make_figures(review))),
         ("Issues", _issues(review)),
-        ("Plan", _plan(review)),
-        ("Files", _files(review)),
+        ("Plan", _table(*make_plan(review))),
+        ("Files", _table(*make_files(review))),
         ("Entry points", _entry_points(review)),
         ("Dependencies", _dependencies(review)),
     ):
@@ -61,13 +66,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str = "") 
     return [f"| {' | '.join(row)} |" for row in [list(head), marks, *shown, *more]] if every else []
 
 
-def _figures(review: Review) -> list[str]:
-    if not review.base:
-        return _table(("metric", "value"), ((f.name, tell_value(f.after)) for f in review.figures), "lr")
-    rows = ((f.name, tell_value(f.before), tell_value(f.after), tell_change(f)) for f in review.figures)
-    return _table(("metric", "before", "after", "change"), rows, "lrrr")
-
-
 def _issues(review: Review) -> Iterator[str]:
     shown = review.issues[:_ISSUES]
     rows = ((i.id, i.severity, f"P{i.priority}", tell_minutes(i.effort_min), i.title) for i in shown)
@@ -86,48 +84,10 @@ def _card(issue: Issue) -> Iterator[str]:
     yield from ("", f"**Do:** {_escape(issue.proposal)}")
 
 
-def _plan(review: Review) -> list[str]:
-    rows = (
-        (phase.name, str(len(phase.issues)), tell_minutes(phase.effort_min), f"{phase.num_lines_saved:,}")
-        for phase in review.phases
-    )
-    return _table(("phase", "issues", "effort", "lines fewer"), rows, "lrrr")
-
-
-def _files(review: Review) -> list[str]:
-    ranked = sorted(review.files, key=lambda row: (-row.worst, row.path))
-    rows = (
-        (
-            row.path,
-            row.role,
-            f"{row.num_lines:,}",
-            str(row.num_functions),
-            str(row.worst),
-            f"{row.mean:.1f}",
-            row.purpose,
-        )
-        for row in ranked
-    )
-    return _table(
-        ("file", "role", "lines", "functions", "worst complexity", "mean", "purpose"), rows, "llrrrrl"
-    )
-
-
 def _entry_points(review: Review) -> Iterator[str]:
-    rows = (
-        (
-            f"{entry.path}:{entry.line}",
-            ", ".join(entry.how),
-            f"{entry.num_lines:,}",
-            f"{entry.shared:.0%}",
-            str(entry.needs),
-        )
-        for entry in review.entry_points
-    )
-    yield from _table(("file", "how", "lines", "shared with others", "files behind it"), rows, "llrrr")
+    yield from _table(*make_entry_points(review))
     if review.namesakes:
-        known = ((name, str(many), str(bodies)) for name, many, bodies in review.namesakes)
-        yield from ("", *_table(("defined in scripts", "scripts", "different texts"), known, "lrr"))
+        yield from ("", *_table(*make_namesakes(review)))
 
 
 def _dependencies(review: Review) -> Iterator[str]:

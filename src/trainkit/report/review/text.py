@@ -5,16 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
+from trainkit.report.review.tables import make_figures, make_plan
 from trainkit.report.review.words import (
-    tell_change,
     tell_cycles,
     tell_edges,
     tell_head,
     tell_issues,
-    tell_minutes,
     tell_places,
     tell_size,
-    tell_value,
 )
 from trainkit.report.text import make_printable
 from trainkit.review.model import Issue
@@ -55,9 +53,8 @@ def _render_head(review: Review, width: int) -> Iterator[str]:
 
 
 def _render_figures(review: Review) -> list[str]:
-    rows = [("", "before", "after", "change")]
-    rows += [(f.name, tell_value(f.before), tell_value(f.after), tell_change(f)) for f in review.figures]
-    return tabulate(rows, "lrrr")
+    head, rows, sides = make_figures(review)
+    return tabulate([("", *head[1:]), *rows], sides)
 
 
 def _render_issue(issue: Issue, width: int, color: bool) -> Iterator[str]:
@@ -93,11 +90,8 @@ def _index(row: FileRow) -> str:
 
 
 def _render_plan(review: Review) -> list[str]:
-    rows = [
-        (phase.name, str(len(phase.issues)), tell_minutes(phase.effort_min), f"{phase.num_lines_saved:,}")
-        for phase in review.phases
-    ]
-    return tabulate([("plan", "issues", "effort", "lines fewer"), *rows], "lrrr") if rows else []
+    head, rows, sides = make_plan(review)
+    return tabulate([("plan", *head[1:]), *rows], sides) if rows else []
 
 
 def _render_picture(review: Review, width: int) -> Iterator[str]:

@@ -199,27 +199,36 @@ class _Walker:
             elif isinstance(node, ast.ClassDef):
                 self.walk(node.body, scope, f"{prefix}{node.name}.", loops, block)
             elif isinstance(node, (ast.For, ast.AsyncFor, ast.While)):
-                over = node.test if isinstance(node, ast.While) else node.iter
-                self._read(over, scope, loops, block)
-                scope.loops.append((node.lineno, "" if isinstance(node, ast.While) else ast.unparse(over)))
-                self.walk(node.body, scope, prefix, (*loops, len(scope.loops) - 1), self._new_block())
-                self.walk(node.orelse, scope, prefix, loops, block)
+                self._walk_loop(node, scope, prefix, loops, block)
             elif isinstance(node, (ast.With, ast.AsyncWith)):
                 for item in node.items:
                     self._read(item.context_expr, scope, loops, block)
                 self.walk(node.body, scope, prefix, loops, block)
             elif isinstance(node, (ast.Try, ast.TryStar)):
                 self._walk_try(node, scope, prefix, loops, block)
-            elif isinstance(node, (ast.If, ast.Match)):
-                self._read(node.test if isinstance(node, ast.If) else node.subject, scope, loops, block)
-                bodies = (
-                    [node.body, node.orelse] if isinstance(node, ast.If) else [c.body for c in node.cases]
-                )
-                for part in bodies:
-                    self.walk(part, scope, prefix, loops, self._new_block())
+            elif isinstance(node, ast.If):
+                self._read(node.test, scope, loops, block)
+                self._walk_branches([node.body, node.orelse], scope, prefix, loops)
+            elif isinstance(node, ast.Match):
+                self._read(node.subject, scope, loops, block)
+                self._walk_branches([case.body for case in node.cases], scope, prefix, loops)
             else:
                 self._note_assignment(node, scope)
                 self._read(node, scope, loops, block)
+
+    def _walk_loop(self, node: Any, scope: Scope, prefix: str, loops: tuple[int, ...], block: int) -> None:
+        has_test = isinstance(node, ast.While)
+        over = node.test if has_test else node.iter
+        self._read(over, scope, loops, block)
+        scope.loops.append((node.lineno, "" if has_test else ast.unparse(over)))
+        self.walk(node.body, scope, prefix, (*loops, len(scope.loops) - 1), self._new_block())
+        self.walk(node.orelse, scope, prefix, loops, block)
+
+    def _walk_branches(
+        self, branches: Sequence[Sequence[ast.stmt]], scope: Scope, prefix: str, loops: tuple[int, ...]
+    ) -> None:
+        for body in branches:
+            self.walk(body, scope, prefix, loops, self._new_block())
 
     def _enter(self, node: ast.FunctionDef | ast.AsyncFunctionDef, prefix: str) -> None:
         every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
