@@ -39,6 +39,7 @@ def extract(tree: ast.Module, source: bytes) -> Any:
 
 def units(source: Source) -> list[Unit]:
     """Give the measured units of a file; none of one that could not be read."""
+    allowed = {index: reason for index, _, subject, reason in read_waivers(source) if subject == "complexity"}
     return [
         Unit(
             place=Place(source.path, facts.line, facts.end, facts.name),
@@ -50,8 +51,9 @@ def units(source: Source) -> list[Unit]:
             num_parameters=facts.num_parameters,
             num_handlers=facts.num_handlers,
             num_broad=len(facts.broad_lines),
+            allowed=allowed.get(index, ""),
         )
-        for facts in read_facts(source)
+        for index, facts in enumerate(read_facts(source))
     ]
 
 

@@ -83,7 +83,7 @@ def list_issues(
     habits: Iterable[tuple[str, Habit]],
     scripts: frozenset[str] = frozenset(),
 ) -> list[Issue]:
-    """Give all issues with priorities and ids, the most urgent first."""
+    """Give all issues with priorities and ids, the most urgent first; some of them may be allowed."""
     found = [
         *(_judge_clones(each) for each in clones if not _is_left_alone(each)),
         *map(_judge_namesake, namesakes),
@@ -148,9 +148,8 @@ def _size(issue: Issue) -> int:
 
 
 def _is_left_alone(clones: CloneClass) -> bool:
-    """Copies that only resemble each other, are short, or are meant and do not differ, are no issue."""
-    meant = bool(clones.intended) and not clones.drift
-    return meant or clones.grade == "related" or clones.num_lines_saved < _WORTH
+    """Copies that only resemble each other, or are short, are no issue."""
+    return clones.grade == "related" or clones.num_lines_saved < _WORTH
 
 
 def _judge_clones(clones: CloneClass) -> Issue:
@@ -177,6 +176,7 @@ def _judge_clones(clones: CloneClass) -> Issue:
         evidence=(*left_over, *(said for said in clones.drift if said not in left_over)),
         proposal=proposal,
         effort_min=(effort, 2 * effort),
+        allowed="" if clones.drift else clones.intended,
     )
 
 
@@ -268,18 +268,18 @@ def _judge_unit(unit: Unit, scripts: frozenset[str]) -> Iterator[Issue]:
             ),
             proposal="Move the deepest branches and the longest stretch into functions of their own.",
             effort_min=(minutes, 2 * minutes),
+            allowed=unit.allowed,
         )
 
 
 def _judge_habits(habits: Iterable[tuple[str, Habit]]) -> Iterator[Issue]:
     """Give one issue for each place; of what many files do alike, one for all."""
-    groups: dict[tuple[str, ...], list[tuple[str, Habit]]] = defaultdict(list)
+    groups: dict[tuple[tuple[str, ...], str], list[tuple[str, Habit]]] = defaultdict(list)
     for path, habit in habits:
         where = () if habit.rule in _PER_RULE else (path, habit.scope)
-        groups[habit.rule, habit.subject if habit.rule != "habit-no-grad-missing" else "", *where].append(
-            (path, habit)
-        )
-    for key, group in groups.items():
+        subject = habit.subject if habit.rule != "habit-no-grad-missing" else ""
+        groups[(habit.rule, subject, *where), habit.allowed].append((path, habit))
+    for (key, allowed), group in groups.items():
         rule, subject = key[:2]
         severity, title, proposal = _HABITS[rule]
         if subject == "random generators":
@@ -299,4 +299,5 @@ def _judge_habits(habits: Iterable[tuple[str, Habit]]) -> Iterator[Issue]:
             evidence=tuple(dict.fromkeys(evidence)),
             proposal=proposal.format(subject),
             effort_min=(5 * len(places), 15 * len(places)),
+            allowed=allowed,
         )

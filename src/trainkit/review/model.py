@@ -31,6 +31,7 @@ class Unit:
     num_parameters: int
     num_handlers: int  # except blocks
     num_broad: int  # of them bare, or of Exception or BaseException, that neither raise nor give a reason
+    allowed: str = ""  # the reason, where a comment allows it to be complex
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,3 +71,4 @@ class Issue:
     effort_min: tuple[int, int] = (5, 15)  # minutes, from to
     priority: int = 2  # 0 first
     id: str = ""
+    allowed: str = ""  # the reason that a comment gives, where it is meant

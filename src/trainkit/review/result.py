@@ -87,6 +87,7 @@ class Review:
     units: tuple[Unit, ...] = ()
     clones: tuple[CloneClass, ...] = ()
     issues: tuple[Issue, ...] = ()
+    allowed: tuple[Issue, ...] = ()  # what comments say is meant: in no sum and in no phase
     phases: tuple[Phase, ...] = ()
     figures: tuple[Figure, ...] = ()
     proof: tuple[str, ...] = field(default=())  # what `verify` said, its status first

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from trainkit.errors import TrainkitError, UsageError
 from trainkit.repo.git import git, resolve_commit
@@ -20,6 +19,7 @@ from trainkit.review.cycles import Cycle, find_cycles
 from trainkit.review.findings import clone_key, list_issues, plan
 from trainkit.review.graph import Graph
 from trainkit.review.habits.across import find_across
+from trainkit.review.habits.scopes import Habit
 from trainkit.review.inventory import is_script, is_test, list_definitions, reads_arguments
 from trainkit.review.model import CloneClass, Unit
 from trainkit.review.names import find_namesakes
@@ -82,17 +82,15 @@ def review(
     )
     progress("comparing")
     scripts = console_scripts(root, side.graph)
-    habits = [
-        (source.path, habit) for source in side.readable if not is_test(source.path) for habit in _own(source)
-    ]
-    issues = list_issues(
+    found = list_issues(
         clones=side.clones,
         namesakes=find_namesakes(side.sources, side.graph),
         cycles=side.cycles,
         units=side.units,
-        habits=[*habits, *find_across(side.sources, side.graph)],
+        habits=_list_habits(side),
         scripts=frozenset(source.path for source in side.readable if is_script(source)),
     )
+    issues = [issue for issue in found if not issue.allowed]
     saved = {clone_key(each): each.num_lines_saved for each in side.clones}
     progress("")
     return Review(
@@ -109,16 +107,25 @@ def review(
         ),
         clones=tuple(side.clones),
         issues=tuple(issues),
+        allowed=tuple(issue for issue in found if issue.allowed),
         phases=tuple(plan(issues, saved)),
         figures=tuple(_compare(_measure(side, read_coverage(root)), _measure(old, None) if old else {})),
     )
 
 
-def _own(source: Source) -> Iterator[Any]:
-    from trainkit.review.habits.scopes import Habit
-
-    for each in source.facts["habits"]["found"]:
-        yield Habit(*each)
+def _list_habits(side: Side) -> Iterator[tuple[str, Habit]]:
+    """Give what the rules of training found, with the reason where a comment beside it allows it."""
+    allowed = {source.path: source.facts["habits"]["allowed"] for source in side.readable}
+    own = [
+        (source.path, Habit(*each))
+        for source in side.readable
+        if not is_test(source.path)
+        for each in source.facts["habits"]["found"]
+    ]
+    for path, habit in [*own, *find_across(side.sources, side.graph)]:
+        beside = range(habit.line - 3, habit.end + 1)
+        reasons = (reason for line, rule, reason in allowed[path] if rule == habit.rule and line in beside)
+        yield path, replace(habit, allowed=next(reasons, ""))
 
 
 def _describe_tree(root: Path) -> str:

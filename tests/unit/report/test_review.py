@@ -44,6 +44,19 @@ def test_the_text_fits(width):
     assert "and 8 more issues" in text
 
 
+@pytest.mark.parametrize("ending", [ending for ending in FORMATS if ending != ".sarif"])
+def test_what_is_allowed_is_told_with_its_reason(ending):
+    """It is counted beside the issues, and listed; SARIF has issues alone."""
+    allowed = Issue(rule="complexity-high", key="complexity:a.py:f", title="f(): 20 cyclomatic", severity="low",
+                    places=(Place("a.py", 3, 9),), allowed="it mirrors the paper")  # fmt: skip
+    review = make_review(allowed=(allowed,))
+    text = render_text(review)
+
+    assert "1 more allowed by a comment" in text
+    assert "a.py:3 f(): 20 cyclomatic, because it mirrors the paper" in text
+    assert "it mirrors the paper" in render_as(review, ending)
+
+
 @pytest.mark.parametrize("ending", FORMATS)
 def test_long_lists_are_cut_with_their_number(ending):
     """Every format takes many issues, files that could not be read, and control characters."""

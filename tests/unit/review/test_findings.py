@@ -6,6 +6,17 @@ from hypothesis import strategies as st
 from trainkit.review.coverage import read_coverage
 from trainkit.review.findings import RULES, list_issues, number, plan
 from trainkit.review.model import CloneClass, Place, Unit
+from trainkit.review.survey import review
+
+LONG = "VALUES = (\n" + "    1,\n" * 160 + ")\n"
+SAVES = """\
+import torch
+
+def train(model, optimizer, scheduler):
+    scheduler.step()
+    {}
+    torch.save({{"model": model.state_dict(), "optimizer": optimizer.state_dict()}}, "last.pt")
+"""
 
 
 def make_clones(**changes):
@@ -36,12 +47,8 @@ def test_copies_weigh_by_what_is_known_of_them():
     assert (odd.rule, odd.severity, odd.effort_min) == ("clone-drift", "medium", (50, 100))
     assert loose.severity == "low"
     assert (left.rule, left.severity) == ("clone-left-over", "medium")
-    assert (
-        make_issues(
-            [make_clones(intended="docs"), make_clones(grade="related"), make_clones(num_lines_saved=3)]
-        )
-        == []
-    )
+    assert make_issues([make_clones(grade="related"), make_clones(num_lines_saved=3)]) == []
+    assert [issue.allowed for issue in make_issues([make_clones(intended="docs")])] == ["docs"]
 
 
 def test_a_function_that_is_too_complex():
@@ -70,6 +77,35 @@ def test_an_id_stays_when_other_issues_come_and_go(names, data):
     assert all(number(rest)[key] == ids[key] for key in rest if ids[key] == alone[key] == number(rest)[key])
     if len(set(alone.values())) == len(keys):
         assert all(number(rest)[key] == ids[key] for key in rest)
+
+
+def test_what_a_comment_allows_is_no_issue_and_is_told(write_tree):
+    """A reason moves it to what is allowed, whatever rule it is of; without one, or for another rule, it stays."""
+
+    def judge(table, saves):
+        found = review(
+            write_tree(
+                {
+                    "table.py": f"# trainkit: allow {table}\n{LONG}",
+                    "train.py": SAVES.format(f"# trainkit: allow {saves}"),
+                }
+            )
+        )
+        return {issue.rule for issue in found.issues}, {
+            (issue.rule, issue.allowed) for issue in found.allowed
+        }
+
+    rules = {"complexity-high", "habit-checkpoint-incomplete"}
+    reasons = {("complexity-high", "it is a table"), ("habit-checkpoint-incomplete", "nobody goes on")}
+
+    assert judge(
+        "complexity because it is a table", "habit-checkpoint-incomplete because nobody goes on"
+    ) == (set(), reasons)
+    assert judge("complexity", "habit-checkpoint-incomplete") == (rules, set())
+    assert judge("duplication because it is a table", "habit-seed-late because nobody goes on") == (
+        rules,
+        set(),
+    )
 
 
 def test_the_plan_adds_up():

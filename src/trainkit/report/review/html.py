@@ -7,6 +7,7 @@ from html import escape
 from itertools import pairwise
 
 from trainkit.report.review.tables import (
+    make_allowed,
     make_entry_points,
     make_figures,
     make_files,
@@ -92,6 +93,7 @@ def render(review: Review) -> str:
         _section("Copies", _bars(review, {issue.key: issue.id for issue in shown})),
         _section("Plan", _table(*make_plan(review))),
         _section("Issues", "".join(map(_card, shown)) + (f"<p>and {rest} more</p>" if rest else "")),
+        _section("Allowed", _table(*make_allowed(review))),
         _section("Entry points", _entry_points(review)),
         _section("Dependencies", _dependencies(review)),
         _section("Files", _files(review)),

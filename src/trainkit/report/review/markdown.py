@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from trainkit.report.review.tables import (
+    make_allowed,
     make_entry_points,
     make_figures,
     make_files,
@@ -39,6 +40,7 @@ def render(review: Review) -> str:
         ("Could not be judged", _table(("file", "why"), review.unreadable)),
         ("Before and after", _table(*make_figures(review))),
         ("Issues", _issues(review)),
+        ("Allowed", _table(*make_allowed(review))),
         ("Plan", _table(*make_plan(review))),
         ("Files", _table(*make_files(review))),
         ("Entry points", _entry_points(review)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from trainkit.report.review.words import tell_change, tell_minutes, tell_value
+from trainkit.report.review.words import tell_change, tell_minutes, tell_place, tell_value
 from trainkit.review.result import Review
 
 
@@ -36,6 +36,12 @@ def make_plan(review: Review) -> Table:
         for phase in review.phases
     ]
     return Table(("phase", "issues", "effort", "lines fewer"), rows, "lrrr")
+
+
+def make_allowed(review: Review) -> Table:
+    """Give what comments allow, with their reasons."""
+    rows = [(tell_place(each.places[0]), each.title, each.allowed) for each in review.allowed]
+    return Table(("allowed", "what", "because"), rows, "lll")
 
 
 def make_files(review: Review) -> Table:

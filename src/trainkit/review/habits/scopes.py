@@ -32,6 +32,7 @@ class Habit:
     end: int
     scope: str
     evidence: tuple[str, ...]
+    allowed: str = ""  # the reason, where a comment allows it
 
 
 @dataclass(frozen=True)

