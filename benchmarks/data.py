@@ -106,6 +106,39 @@ def summarize(name: str, values: list[float], unit: str) -> str:
     return f"{name:24}{statistics.median(values):9.3f} ({min(values):.3f} to {max(values):.3f}) {unit}"
 
 
+def read_large(path: Path, num_rows: int) -> None:
+    """Read one table that is larger than the others; print what each line of the program measures."""
+    write_table(path, num_rows, 5)
+    print(f"{num_rows} rows, {path.stat().st_size / 1e6:.0f} MB; s, peak MiB of the process:")
+    for line in run(IMPORT + LARGE, path, path.parent):
+        print("  ", *line[:2])
+
+
+def compare_readers(path: Path, kept: Path, num_rounds: int) -> None:
+    """Run all programs that can be run, in another order in each round; `kept` is a cache that is full."""
+    programs = {name: each for name, each in PROGRAMS.items() if "trainkit" in name or find_spec(name)}
+    print("left out, not installed:", ", ".join(PROGRAMS.keys() - programs.keys()) or "nothing")
+    run(OURS, path, kept)
+    found: dict[str, list[list[float]]] = {name: [] for name in programs}
+    for number in range(num_rounds):
+        for name in random.sample(list(programs), len(programs)):
+            cache = kept if name == "trainkit, cached" else Path(path.parent, f"{number}-{name}")
+            found[name] += run(programs[name], path, cache)
+    for place, unit in ((0, "s to the first batch"), (1, "MiB more than torch"), (2, "MiB in all")):
+        for name, rows in found.items():
+            print(summarize(name, [each[place] for each in rows], unit))
+
+
+def compare_loaders(path: Path, kept: Path, num_rounds: int, num_workers: int) -> None:
+    """Take batches from our loader and from torch's, beside each other in one process."""
+    times = []
+    for _ in range(num_rounds):
+        times += run(IMPORT + LOADERS, path, kept, num_workers)
+    print(summarize(f"trainkit, {num_workers} workers", [ours for ours, _ in times], "µs a batch of 256"))
+    print(summarize(f"DataLoader, {num_workers} workers", [theirs for _, theirs in times], "µs"))
+    print(summarize("ratio", [theirs / ours for ours, theirs in times], "times as fast"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
@@ -114,36 +147,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rows.csv")
         if options.large:
-            write_table(path, options.large, 5)
-            print(f"{options.large} rows, {path.stat().st_size / 1e6:.0f} MB; s, peak MiB of the process:")
-            for line in run(IMPORT + LARGE, path, folder):
-                print("  ", *line[:2])
+            read_large(path, options.large)
             return
         write_table(path, 500_000, 12)
         print(f"500000 rows of 12 columns, {path.stat().st_size / 1e6:.0f} MB")
-        programs = {name: each for name, each in PROGRAMS.items() if "trainkit" in name or find_spec(name)}
-        print("left out, not installed:", ", ".join(PROGRAMS.keys() - programs.keys()) or "nothing")
         kept = Path(folder, "kept")
-        run(OURS, path, kept)
-        found: dict[str, list[list[float]]] = {name: [] for name in programs}
-        for number in range(options.rounds):
-            for name in random.sample(list(programs), len(programs)):
-                cache = kept if name == "trainkit, cached" else Path(folder, f"{number}-{name}")
-                found[name] += run(programs[name], path, cache)
-        for place, unit in ((0, "s to the first batch"), (1, "MiB more than torch"), (2, "MiB in all")):
-            for name, rows in found.items():
-                print(summarize(name, [each[place] for each in rows], unit))
+        compare_readers(path, kept, options.rounds)
         for num_workers in (0, 2):
-            times = []
-            for _ in range(options.rounds):
-                times += run(IMPORT + LOADERS, path, kept, num_workers)
-            print(
-                summarize(
-                    f"trainkit, {num_workers} workers", [ours for ours, _ in times], "µs a batch of 256"
-                )
-            )
-            print(summarize(f"DataLoader, {num_workers} workers", [theirs for _, theirs in times], "µs"))
-            print(summarize("ratio", [theirs / ours for ours, theirs in times], "times as fast"))
+            compare_loaders(path, kept, options.rounds, num_workers)
 
 
 if __name__ == "__main__":

@@ -284,6 +284,21 @@ def print_table(paths: Sequence[Path]) -> None:
     """Print found / trials by condition, workload and rule, and what else our rule said."""
     rows = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
     effects = sorted({row["effect"] for row in rows})
+    cells = _gather(rows)
+    print(f"{'':40}" + "".join(f"{f'+{effect} %':>22}" for effect in effects))
+    for key in sorted(cells):
+        shown = [_show_cell(cells[key][effect]) for effect in effects]
+        print(f"{' '.join(key):40}" + "".join(f"{text:>22}" for text in shown))
+    ours: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if row["rule"] == "ours":
+            ours[condition_of(row), row["workload"]].append(row)
+    for condition, some in sorted(ours.items(), key=lambda item: item[0]):
+        _print_estimates(" ".join(condition), some, effects)
+
+
+def _gather(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], dict[int, list[str]]]:
+    """Give what was said of each effect, by condition, workload and rule."""
     cells: dict[tuple[str, ...], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         base = (condition_of(row), row["workload"])
@@ -293,26 +308,24 @@ def print_table(paths: Sequence[Path]) -> None:
                 cells[(*base, f"pytest-benchmark {key}:5%")][row["effect"]].append(said)
         else:
             cells[(*base, row["rule"])][row["effect"]].append(row["said"])
-    print(f"{'':40}" + "".join(f"{f'+{effect} %':>22}" for effect in effects))
-    for key in sorted(cells):
-        shown = [_show_cell(cells[key][effect]) for effect in effects]
-        print(f"{' '.join(key):40}" + "".join(f"{text:>22}" for text in shown))
-    ours = [row for row in rows if row["rule"] == "ours"]
-    for condition in sorted({(condition_of(row), row["workload"]) for row in ours}):
-        some = [row for row in ours if (condition_of(row), row["workload"]) == condition]
-        for effect in effects:
-            estimates = sorted(row["estimate"] for row in some if row["effect"] == effect)
-            if len(estimates) > 2:
-                low, middle, high = (estimates[round(q * (len(estimates) - 1))] for q in (0.05, 0.5, 0.95))
-                name = f"{condition[0]} {condition[1]} +{effect} %"
-                print(f"{name:20} measured {middle:+.2%}, 90 % of them in [{low:+.2%}, {high:+.2%}]")
-        controls = [row["control"] for row in some]
-        seconds = [row["seconds"] for row in some]
-        loads = [row["load"] for row in some]
-        print(
-            f"{'':20} baseline against itself: sd {statistics.pstdev(controls):.2%}; "
-            f"{statistics.median(seconds):.1f} s a run (median); load {min(loads)} to {max(loads)}"
-        )
+    return cells
+
+
+def _print_estimates(condition: str, rows: Sequence[dict[str, Any]], effects: Sequence[int]) -> None:
+    """Print how far our estimates lie around each effect, and what a baseline shows against itself."""
+    for effect in effects:
+        estimates = sorted(row["estimate"] for row in rows if row["effect"] == effect)
+        if len(estimates) > 2:
+            low, middle, high = (estimates[round(q * (len(estimates) - 1))] for q in (0.05, 0.5, 0.95))
+            name = f"{condition} +{effect} %"
+            print(f"{name:20} measured {middle:+.2%}, 90 % of them in [{low:+.2%}, {high:+.2%}]")
+    controls = [row["control"] for row in rows]
+    seconds = [row["seconds"] for row in rows]
+    loads = [row["load"] for row in rows]
+    print(
+        f"{'':20} baseline against itself: sd {statistics.pstdev(controls):.2%}; "
+        f"{statistics.median(seconds):.1f} s a run (median); load {min(loads)} to {max(loads)}"
+    )
 
 
 def _show_cell(said: Sequence[str]) -> str:
