@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from trainkit.repo.trees import Tree
 from trainkit.trace.record import FORMAT
 
 ENVIRONMENT = {"probe": "p", "torch": "2", "python": "3"}
@@ -115,3 +116,27 @@ def script() -> Script:
 def _pack():
     """Give the function that joins words to a list of digests."""
     return pack
+
+
+@pytest.fixture
+def make_trees(tmp_path):
+    """Make two trees from {name: text}, in new folders each time; the project may lie in a folder of its tree."""
+    num_made = 0
+
+    def make(baseline, candidate, inside="."):
+        nonlocal num_made
+        num_made += 1
+        scratch = tmp_path / f"trees{num_made}"
+        trees = []
+        for side, files in (("baseline", baseline), ("candidate", candidate)):
+            top = scratch / side
+            (top / inside).mkdir(parents=True)
+            for name, text in files.items():
+                (top / name).parent.mkdir(parents=True, exist_ok=True)
+                (top / name).write_text(text)
+            trees.append(
+                Tree(side=side, path=top / inside, origin=top, revision="", top=top, scratch=scratch)
+            )
+        return trees
+
+    return make

@@ -6,7 +6,6 @@ from trainkit.gate import judge
 from trainkit.guards.complexity import check as run_guard
 from trainkit.guards.complexity.settings import read_settings
 from trainkit.guards.context import Context
-from trainkit.repo.trees import Tree
 from trainkit.verdict import Severity, Status
 
 IFS = "    if a:\n        pass\n"
@@ -36,21 +35,15 @@ def big(name: str = "train", text: str = "loss", start: int = 0, stop: int = 12)
 
 
 @pytest.fixture
-def check(tmp_path):
+def check(tmp_path, make_trees):
     """Judge two folders, written from {name: text}."""
-    runs = []
 
     def run(old, new, **table):
-        runs.append(tmp_path / str(len(runs)))
-        trees = {}
-        for side, files in (("baseline", old), ("candidate", new)):
-            path = runs[-1] / side
-            path.mkdir(parents=True)
-            for name, text in files.items():
-                (path / name).parent.mkdir(parents=True, exist_ok=True)
-                (path / name).write_text(text)
-            trees[side] = Tree(side=side, path=path, origin=path, revision="", top=path, scratch=tmp_path)
-        return run_guard(Context(root=tmp_path, name="complexity", table=table, **trees))
+        baseline, candidate = make_trees(old, new)
+        context = Context(
+            root=tmp_path, name="complexity", table=table, baseline=baseline, candidate=candidate
+        )
+        return run_guard(context)
 
     return run
 

@@ -51,20 +51,16 @@ MATRIX = {
 
 
 @pytest.fixture
-def check(tmp_path, monkeypatch):
+def check(tmp_path, monkeypatch, make_trees):
     """Judge two folders, written from {name: text}."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def run(old, new, **table):
-        trees = {}
-        for side, files in (("baseline", old), ("candidate", new)):
-            path = tmp_path / side
-            path.mkdir()
-            for name, text in files.items():
-                (path / name).parent.mkdir(exist_ok=True)
-                (path / name).write_text(text)
-            trees[side] = Tree(side=side, path=path, origin=path, revision="", top=path, scratch=tmp_path)
-        return run_guard(Context(root=tmp_path, name="duplication", table=table, **trees))
+        baseline, candidate = make_trees(old, new)
+        context = Context(
+            root=tmp_path, name="duplication", table=table, baseline=baseline, candidate=candidate
+        )
+        return run_guard(context)
 
     return run
 
