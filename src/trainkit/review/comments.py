@@ -26,6 +26,11 @@ def gives_reason(lines: Sequence[bytes]) -> bool:
     return False
 
 
+def list_allowed(source: bytes) -> list[tuple[int, str, str]]:
+    """Give the waivers that give a reason: the others allow nothing."""
+    return [waiver for waiver in find_waivers(source) if waiver[2]]
+
+
 def find_waivers(source: bytes) -> Iterator[tuple[int, str, str]]:
     """Give line, subject and reason of each `# trainkit: allow SUBJECT because REASON`.
 

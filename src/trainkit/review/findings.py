@@ -161,12 +161,6 @@ def _judge_clones(clones: CloneClass) -> Issue:
     medium = one or odd or clones.num_lines_saved >= _MANY_LINES
     tests = all(is_test(place.path) for place in clones.members)
     effort = 10 * count + 20 * (bodies - 1)
-    proposal = f"Keep one: def {clones.signature}." if clones.signature else "Keep one and import it."
-    if one:
-        proposal += " Equal after normalisation: safe to merge where the helpers they call are the same;"
-        proposal += " --prove shows that training stays the same."
-    if clones.intended:
-        proposal = f"The copies are meant ({clones.intended}) and differ: bring them together again."
     return Issue(
         rule="clone-left-over" if left_over else "clone-drift" if clones.drift else f"clone-{clones.grade}",
         key=clone_key(clones),
@@ -174,10 +168,21 @@ def _judge_clones(clones: CloneClass) -> Issue:
         severity="low" if tests else "medium" if medium or left_over else "low",
         places=clones.members,
         evidence=(*left_over, *(said for said in clones.drift if said not in left_over)),
-        proposal=proposal,
+        proposal=_propose(clones, one=one),
         effort_min=(effort, 2 * effort),
         allowed="" if clones.drift else clones.intended,
     )
+
+
+def _propose(clones: CloneClass, *, one: bool) -> str:
+    """Give what to do with copies; of `one` body they can be merged as they are."""
+    if clones.intended:
+        return f"The copies are meant ({clones.intended}) and differ: bring them together again."
+    proposal = f"Keep one: def {clones.signature}." if clones.signature else "Keep one and import it."
+    if one:
+        proposal += " Equal after normalisation: safe to merge where the helpers they call are the same;"
+        proposal += " --prove shows that training stays the same."
+    return proposal
 
 
 def _name_clones(clones: CloneClass) -> str:

@@ -21,7 +21,7 @@ from trainkit.review.graph import Graph
 from trainkit.review.habits.across import find_across
 from trainkit.review.habits.scopes import Habit
 from trainkit.review.inventory import is_script, is_test, list_definitions, reads_arguments
-from trainkit.review.model import CloneClass, Unit
+from trainkit.review.model import CloneClass, Issue, Unit
 from trainkit.review.names import find_namesakes
 from trainkit.review.result import Dependencies, EntryPoint, Figure, FileRow, Review
 from trainkit.review.sources import Source, read_files, read_sources
@@ -82,15 +82,7 @@ def review(
     )
     progress("comparing")
     scripts = console_scripts(root, side.graph)
-    found = list_issues(
-        clones=side.clones,
-        namesakes=find_namesakes(side.sources, side.graph),
-        cycles=side.cycles,
-        units=side.units,
-        habits=_list_habits(side),
-        scripts=frozenset(source.path for source in side.readable if is_script(source)),
-    )
-    issues = [issue for issue in found if not issue.allowed]
+    issues, allowed = _list_issues(side)
     saved = {clone_key(each): each.num_lines_saved for each in side.clones}
     progress("")
     return Review(
@@ -107,10 +99,23 @@ def review(
         ),
         clones=tuple(side.clones),
         issues=tuple(issues),
-        allowed=tuple(issue for issue in found if issue.allowed),
+        allowed=tuple(allowed),
         phases=tuple(plan(issues, saved)),
         figures=tuple(_compare(_measure(side, read_coverage(root)), _measure(old, None) if old else {})),
     )
+
+
+def _list_issues(side: Side) -> tuple[list[Issue], list[Issue]]:
+    """Give what is worth doing, and what a comment allows."""
+    found = list_issues(
+        clones=side.clones,
+        namesakes=find_namesakes(side.sources, side.graph),
+        cycles=side.cycles,
+        units=side.units,
+        habits=_list_habits(side),
+        scripts=frozenset(source.path for source in side.readable if is_script(source)),
+    )
+    return [issue for issue in found if not issue.allowed], [issue for issue in found if issue.allowed]
 
 
 def _list_habits(side: Side) -> Iterator[tuple[str, Habit]]:

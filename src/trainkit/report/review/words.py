@@ -62,8 +62,10 @@ def tell_size(review: Review) -> str:
 def tell_issues(review: Review) -> str:
     """Give the number of issues by severity, what they take and what they save, and how many are allowed."""
     allowed = f"; {len(review.allowed)} more allowed by a comment" if review.allowed else ""
-    if not review.issues:
-        return f"no issue{allowed}"
+    return f"{_tell_work(review) if review.issues else 'no issue'}{allowed}"
+
+
+def _tell_work(review: Review) -> str:
     counts = Counter(issue.severity for issue in review.issues)
     parts = ", ".join(f"{counts[severity]} {severity}" for severity in SEVERITIES if counts[severity])
     total = (
@@ -73,7 +75,7 @@ def tell_issues(review: Review) -> str:
     saved = sum(phase.num_lines_saved for phase in review.phases)
     less = f"; {saved:,} lines fewer" if saved else ""
     many = f"{len(review.issues)} issue{'s' if len(review.issues) > 1 else ''}"
-    return f"{many}: {parts}; about {tell_minutes(total)} in all{less}{allowed}"
+    return f"{many}: {parts}; about {tell_minutes(total)} in all{less}"
 
 
 def tell_cycles(review: Review) -> str:
