@@ -3,7 +3,7 @@
     python benchmarks/review_trees.py [PACKAGE ...]      (default: torch transformers, of this environment)
 
 Prints counts, the CPU seconds of a run without a cache, of one with it and of `radon cc` on the first package
-(the machine's pace, as seconds of two machines or two hours are not comparable), and how far ruff's figures are.
+(the machine's pace: seconds of two machines, or of two hours, are not comparable), and how far ruff's are.
 Ruff counts statements alone, and what is nested in a function for it. `mccabe` takes off our figure what is
 in expressions, adds what is nested, and must give ruff's figure; what it does not explain is listed.
 """
