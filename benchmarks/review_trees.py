@@ -2,7 +2,8 @@
 
     python benchmarks/review_trees.py [PACKAGE ...]      (default: torch transformers, of this environment)
 
-Prints counts, the CPU seconds of a run without a cache and of one with it, and how far ruff's figures are.
+Prints counts, the CPU seconds of a run without a cache, of one with it and of `radon cc` on the first package
+(the machine's pace: seconds of two machines, or of two hours, are not comparable), and how far ruff's are.
 Ruff counts statements alone, and what is nested in a function for it. `mccabe` takes off our figure what is
 in expressions, adds what is nested, and must give ruff's figure; what it does not explain is listed.
 """
@@ -74,6 +75,10 @@ def main(packages: Sequence[str]) -> None:
             sources = read_files(site, files, ["complexity"])
             measured = [unit for source in sources for unit in units(source)]
             print(f"{label}: {cpu_s() - start:.1f} s of CPU, {time.perf_counter() - began:.1f} s")
+    start = cpu_s()
+    command = [sys.executable, "-m", "radon", "cc", "--total-average", packages[0]]
+    subprocess.run(command, cwd=site, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    print(f"radon on {packages[0]} alone: {cpu_s() - start:.1f} s of CPU")
     failed = [f"{source.path} ({source.error})" for source in sources if source.error]
     num_lines = sum((site / file).read_bytes().count(b"\n") for file in files)
     print(f"{len(files)} files, {num_lines} lines, {len(measured)} units")

@@ -104,16 +104,14 @@ def test_traces_are_recorded_shown_and_compared(project):
 
 
 def test_bisect_finds_the_commit(project):
-    """Four commits, the third changes training; one of them only renames."""
+    """Of two commits the second changes training."""
     tiny, run = project
     tiny.write("NOTES.md", "a")
     tiny.commit("notes")
     tiny.edit("train.py", "weight_decay=0.1", "weight_decay=0.2")
     tiny.commit("tidy up")
-    tiny.write("NOTES.md", "b")
-    tiny.commit("more notes")
 
-    found = run("bisect", "--good", "HEAD~3", "--steps", "2", *RUN)
+    found = run("bisect", "--good", "HEAD~2", "--steps", "2", *RUN)
 
     assert found.returncode == 1, found.stdout + found.stderr
     assert "first commit that computes other bits:" in found.stdout
@@ -169,6 +167,10 @@ def test_a_test_verifies_a_function_against_a_revision(project):
     test = """
         import torch
         from tiny.model import Net
+
+        from trainkit.core.lean import skip_dynamo
+
+        skip_dynamo()  # half of what a run of this takes
 
         def train():
             torch.manual_seed(0)

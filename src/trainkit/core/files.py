@@ -39,5 +39,10 @@ def write_whole(path: Path, *, newline: str | None = None, suffix: str = ".tmp")
 
 def write_text(path: Path, text: str) -> None:
     """Write a text that other processes may write as well."""
-    with write_whole(path, suffix=f".{os.getpid()}.tmp") as file:
+    with write_whole(path, suffix=own_suffix()) as file:
         file.write(text)
+
+
+def own_suffix() -> str:
+    """Give the end of a temporary file's name that no other process, thread or machine uses."""
+    return f".{os.urandom(8).hex()}.tmp"

@@ -62,8 +62,9 @@ class DeepTrace:
 
 
 def read_deep(events: Iterable[Event]) -> DeepTrace:
-    """Read one deep pass whole; it holds one step."""
+    """Read one deep pass whole; it holds the operations of one step, and perhaps other steps around it."""
     deep = DeepTrace()
+    ended = False
     for event in events:
         kind = event["event"]
         if kind == "op":
@@ -72,8 +73,11 @@ def read_deep(events: Iterable[Event]) -> DeepTrace:
             deep.seen.append(event)
         elif kind == "lines":
             deep.lines = event["rows"]
+            ended = True
         elif kind == "step":
             deep.step = event
+            if ended:
+                break
     return deep
 
 

@@ -527,6 +527,8 @@ class Recorder:
         self.deep.finish_step(self._known.list_watched())
         rows = [[*place, *when] for place, when in self._hits.items()]
         self.write({"event": "lines", "rows": rows})
+        if self.options.get("edited"):
+            importlib.import_module(f"{__package__}.lines").stop_watching()
 
     # -- what happened since the last step
 

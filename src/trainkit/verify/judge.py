@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -82,12 +83,14 @@ def judge_runs(
     edited: tuple[Edited, Edited] = ({}, {}),
     rank: Callable[[], tuple[Ranks, Ranks]] = lambda: ({}, {}),
     deep: bool = True,
+    zoomed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Verification:
     """Judge a run of the candidate by a run of the baseline that is known to repeat.
 
     `record` runs a side once more: when light passes differ with the full pass, which decides, then for
-    the deep pass (unless `deep` is false). Without it a divergence is named as far as the runs can.
+    the deep pass (unless `deep` is false, or the runs hold that of step `zoomed`). Without it a divergence
+    is named as far as the runs can.
 
     Raises:
         CannotJudgeError: a trace is damaged.
@@ -102,16 +105,22 @@ def judge_runs(
         return vacuous
     if comparison.first and comparison.light and record:
         progress("what differs is recorded in full")
-        full = [record(side, {"level": "full"}) for side in ("baseline", "candidate")]
-        result = judge_runs(
-            full[0], full[1], record=record, edited=edited, rank=rank, deep=deep, progress=progress
+        judge_again = partial(
+            judge_runs, record=record, edited=edited, rank=rank, deep=deep, progress=progress
         )
+        result = None
+        if deep and (step := _choose_step(comparison)):
+            options = [{"level": "full", "deep": step, "edited": lines} for lines in edited]
+            result = judge_again(record("baseline", options[0]), record("candidate", options[1]), zoomed=step)
+        if result is None or result.status is not Status.DIVERGED:  # the deep pass may have got in the way
+            result = judge_again(*(record(side, {"level": "full"}) for side in ("baseline", "candidate")))
         return _judge_wavering(comparison, result)
     if comparison.first:
         location: Location | None = None
         extra: list[str] = []
         if record and deep:
-            location, extra = _zoom(pair, comparison.first.step, record, edited, rank, progress)
+            known = (zoomed, [expected, actual])
+            location, extra = _zoom(pair, comparison.first.step, record, edited, rank, progress, known=known)
         return conclude(pair, location, notes=tuple(extra))
     printed = compare_printed(expected.stdout, actual.stdout)
     if printed and record and deep:
@@ -121,6 +130,17 @@ def judge_runs(
             location, _ = _zoom(pair, at, record, edited, rank, progress, ends="reads")
             return _judge_printed(pair, printed, location)
     return conclude(pair)
+
+
+def _choose_step(light: Comparison) -> int:
+    """Give the step whose operations are worth recording in the full pass already, or 0.
+
+    That the one where light passes differ is the one to look at is usual, and spares two runs. What is
+    compiled would run otherwise in the deep pass.
+    """
+    if light.first is None or light.first.step < 0 or light.expected.compiled or light.actual.compiled:
+        return 0
+    return max(1, light.first.step)
 
 
 def _judge_wavering(light: Comparison, result: Verification) -> Verification:
@@ -271,12 +291,13 @@ def _zoom(
     progress: Callable[[str], None],
     *,
     ends: str = "",
+    known: tuple[int, list[Run]] = (0, []),
 ) -> tuple[Location | None, list[str]]:
-    """Run both sides once more and record the operations of the first step that differs."""
+    """Record the operations of the first step that differs: both sides run again, unless it is `known`."""
     comparison = pair.comparison
     step = max(1, at) if at >= 0 else comparison.num_steps + 1
-    runs, told = [], []
-    for side, lines in zip(("baseline", "candidate"), edited, strict=True):
+    runs, told = list(known[1]) if known[0] == step else [], []
+    for side, lines in () if runs else zip(("baseline", "candidate"), edited, strict=True):
         progress(f"zooming in on step {step}: {side}")
         limit = {"steps": step} if at >= 0 else {}
         runs.append(record(side, {"level": "full", "deep": step, "edited": lines, **limit}))

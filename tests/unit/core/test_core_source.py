@@ -272,7 +272,9 @@ def test_two_at_once_make_one_cache(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: list_rows(build_table(config_of(path), seed=0).train), range(4)))
         (folder,) = list_caches()
-        (folder / "codes.npy").write_bytes(b"")
+        for _ in range(20):
+            (folder / "codes.npy").write_bytes(b"")
+            list(pool.map(lambda _: build_table(config_of(path), seed=0), range(4)))
         made += pool.map(lambda _: list_rows(build_table(config_of(path), seed=0).train), range(4))
 
     assert all(all(map(torch.equal, made[0], each)) for each in made)

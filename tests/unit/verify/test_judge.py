@@ -262,24 +262,56 @@ def test_light_passes_that_agree_are_identical(judge, script):
     assert judge(light, light, record=lambda *_: pytest.fail("recorded once more")).status is Status.IDENTICAL
 
 
-@pytest.mark.parametrize("really", [True, False])
-def test_light_passes_that_differ_are_recorded_in_full(judge, make_run, script, really):
+@pytest.mark.parametrize(
+    ("really", "deep_step", "recorded"),
+    [
+        (True, 2, ["deep"]),  # one full pass holds it all
+        (True, 1, ["deep", "deep"]),  # the full pass finds that another step is the first
+        (False, 2, ["deep", "full"]),  # the deep pass may have got in the way: once more without
+    ],
+)
+def test_light_passes_that_differ_are_recorded_in_full(judge, make_run, script, really, deep_step, recorded):
     """The full pass decides: what only the light one sees is no divergence."""
     actual = script.copy()
     actual.steps[1]["gradients"] = OTHER * 2
-    light = make_light(script), make_light(actual)
+    full = actual.copy()
+    if deep_step == 1:
+        full.steps[0]["gradients"] = OTHER * 2
+    sides = []
+
+    def record(side, options):
+        sides.append((side, "deep" if "deep" in options else options["level"]))
+        lines = (full if really and side == "candidate" else script).lines()
+        if options.get("deep") == 2 or deep_step == 1:
+            at = next(n for n, line in enumerate(lines) if '"event":"step"' in line)
+            _, op, seen, _, rows = deep_lines(side)
+            lines[at + 1 : at + 1] = [op, seen, rows]
+        return make_run(lines)
+
+    result = judge(make_light(script), make_light(actual), record=record)
+
+    assert sides == [(side, what) for what in recorded for side in ("baseline", "candidate")]
+    assert result.status is (Status.DIVERGED if really else Status.IDENTICAL)
+    if really:
+        assert result.location.expected.op == "mul"
+
+
+def test_what_is_compiled_is_not_recorded_with_its_operations(judge, make_run, script):
+    """Under the deep pass it would not run compiled: the full pass stays as it is."""
+    script.end["compiled"] = 1
+    actual = script.copy()
+    actual.steps[1]["gradients"] = OTHER * 2
     levels = []
 
     def record(side, options):
-        levels.append((side, options.get("level")))
+        levels.append("deep" if "deep" in options else options["level"])
         if "deep" in options:
             return make_run(deep_lines(side))
-        return make_run(actual if really and side == "candidate" else script)
+        return make_run(actual if side == "candidate" else script)
 
-    result = judge(*light, record=record)
+    judge(make_light(script), make_light(actual), record=record)
 
-    assert levels[:2] == [("baseline", "full"), ("candidate", "full")]
-    assert result.status is (Status.DIVERGED if really else Status.IDENTICAL)
+    assert levels == ["full", "full", "deep", "deep"]
 
 
 def test_a_result_that_differed_once_is_unstable(judge, make_run, script):

@@ -6,6 +6,7 @@ crash there is none. What has another size or checksum than its manifest says is
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -217,15 +218,18 @@ def _build(
 
 def _give_place(folder: Path, place: Path) -> Path:
     """Rename the folder; another process's, if it is whole, stays, and this one is for nothing."""
+    lock = os.open(place.parent, os.O_RDONLY)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # else of two that find a damaged one each may remove the other's
+        if place.exists():
+            if _check(place)[0] is not None:
+                return place
+            damaged = folder.with_name(f"{folder.name}.damaged")
+            place.rename(damaged)
+            shutil.rmtree(damaged, ignore_errors=True)
         folder.rename(place)
-    except OSError:
-        if not place.exists():
-            raise
-        if _check(place)[0] is None:
-            place.rename(folder.with_name(f"{folder.name}.damaged"))
-            shutil.rmtree(folder.with_name(f"{folder.name}.damaged"), ignore_errors=True)
-            return _give_place(folder, place)
+    finally:
+        os.close(lock)
     return place
 
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from trainkit.core.files import make_folder, write_text
+from trainkit.core.files import make_folder, own_suffix, write_text
 from trainkit.errors import TrainkitError, UsageError
 
 FORMATS = {
@@ -192,7 +192,7 @@ def _describe_version(system: Any, name: str) -> dict[str, Any]:
 
 def _bring(fsspec: Any, system: Any, name: str, path: Path) -> None:
     counted = fsspec.callbacks.Callback()
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(path.name + own_suffix())
     try:
         system.get_file(name, str(temporary), callback=counted)
         size = temporary.stat().st_size
