@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from trainkit.verify.run import Run
 
 # side ("baseline" or "candidate"), options of the deep pass -> the recorded run
 Record = Callable[[str, Mapping[str, Any]], Run]
+_SIDES = ("baseline", "candidate")
 _ORDER = ("init", "data", "eval", "forward", "loss", "backward", "clip", "optimizer", "schedule")
 
 
@@ -83,53 +83,116 @@ def judge_runs(
     edited: tuple[Edited, Edited] = ({}, {}),
     rank: Callable[[], tuple[Ranks, Ranks]] = lambda: ({}, {}),
     deep: bool = True,
-    zoomed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Verification:
     """Judge a run of the candidate by a run of the baseline that is known to repeat.
 
     `record` runs a side once more: when light passes differ with the full pass, which decides, then for
-    the deep pass (unless `deep` is false, or the runs hold that of step `zoomed`). Without it a divergence
-    is named as far as the runs can.
+    the deep pass (unless `deep` is false). Without it a divergence is named as far as the runs can.
 
     Raises:
         CannotJudgeError: a trace is damaged.
     """
-    broken = _judge_broken(expected, actual)
-    if broken:
-        return broken
-    pair = compare_recordings(expected.recording, actual.recording)
-    comparison = pair.comparison
-    vacuous = judge_vacuous(pair)
-    if vacuous:
-        return vacuous
-    if comparison.first and comparison.light and record:
-        progress("what differs is recorded in full")
-        judge_again = partial(
-            judge_runs, record=record, edited=edited, rank=rank, deep=deep, progress=progress
-        )
-        result = None
-        if deep and (step := _choose_step(comparison)):
-            options = [{"level": "full", "deep": step, "edited": lines} for lines in edited]
-            result = judge_again(record("baseline", options[0]), record("candidate", options[1]), zoomed=step)
-        if result is None or result.status is not Status.DIVERGED:  # the deep pass may have got in the way
-            result = judge_again(*(record(side, {"level": "full"}) for side in ("baseline", "candidate")))
-        return _judge_wavering(comparison, result)
-    if comparison.first:
-        location: Location | None = None
-        extra: list[str] = []
-        if record and deep:
-            known = (zoomed, [expected, actual])
-            location, extra = _zoom(pair, comparison.first.step, record, edited, rank, progress, known=known)
-        return conclude(pair, location, notes=tuple(extra))
-    printed = compare_printed(expected.stdout, actual.stdout)
-    if printed and record and deep:
-        again = record("candidate", {})
-        if compare_printed(expected.stdout, again.stdout) == printed:
-            at = pair.comparison.reads[0] if pair.comparison.reads else -1
-            location, _ = _zoom(pair, at, record, edited, rank, progress, ends="reads")
-            return _judge_printed(pair, printed, location)
-    return conclude(pair)
+    judge = _Judge(record=record, edited=edited, rank=rank, deep=deep, progress=progress)
+    return judge.judge(expected, actual)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judge:
+    """What a judgement may do beside comparing: see `judge_runs`."""
+
+    record: Record | None
+    edited: tuple[Edited, Edited]
+    rank: Callable[[], tuple[Ranks, Ranks]]
+    deep: bool
+    progress: Callable[[str], None]
+
+    def judge(self, expected: Run, actual: Run, *, zoomed: int = 0) -> Verification:
+        """Judge two runs, which may hold the deep pass of step `zoomed`."""
+        broken = _judge_broken(expected, actual)
+        if broken:
+            return broken
+        pair = compare_recordings(expected.recording, actual.recording)
+        comparison = pair.comparison
+        vacuous = judge_vacuous(pair)
+        if vacuous:
+            return vacuous
+        if comparison.first is None:
+            return self._judge_equal(pair, expected, actual)
+        if comparison.light and self.record:
+            return _judge_wavering(comparison, self._judge_in_full(self.record, comparison))
+        if not self.record or not self.deep:
+            return conclude(pair)
+        at = comparison.first.step
+        step = _step_of(pair, at)
+        runs = [expected, actual] if step == zoomed else self._zoom(self.record, step, at)
+        location, notes = self._locate(pair, runs, at)
+        return conclude(pair, location, notes=tuple(notes))
+
+    def _judge_in_full(self, record: Record, light: Comparison) -> Verification:
+        """Record both sides in full: the step where light passes differ is mostly the one to look into."""
+        self.progress("what differs is recorded in full")
+        step = _choose_step(light) if self.deep else 0
+        if step:
+            result = self.judge(*self._zoom(record, step, -1), zoomed=step)
+            if result.status is Status.DIVERGED:
+                return result
+            # the deep pass may have got in the way
+        return self.judge(*(record(side, {"level": "full"}) for side in _SIDES))
+
+    def _judge_equal(self, pair: Pair, expected: Run, actual: Run) -> Verification:
+        """Of sides that trained alike what they printed counts, too, if it is printed again."""
+        printed = compare_printed(expected.stdout, actual.stdout)
+        if printed and self.record and self.deep:
+            again = self.record("candidate", {})
+            if compare_printed(expected.stdout, again.stdout) == printed:
+                at = pair.comparison.reads[0] if pair.comparison.reads else -1
+                runs = self._zoom(self.record, _step_of(pair, at), at)
+                location, _ = self._locate(pair, runs, at, ends="reads")
+                return _judge_printed(pair, printed, location)
+        return conclude(pair)
+
+    def _zoom(self, record: Record, step: int, at: int) -> list[Run]:
+        """Run both sides once more with the operations of a step; to the end if `at` is none."""
+        limit = {"steps": step} if at >= 0 else {}
+        runs = []
+        for side, lines in zip(_SIDES, self.edited, strict=True):
+            self.progress(f"zooming in on step {step}: {side}")
+            runs.append(record(side, {"level": "full", "deep": step, "edited": lines, **limit}))
+        return runs
+
+    def _locate(
+        self, pair: Pair, runs: Sequence[Run], at: int, *, ends: str = ""
+    ) -> tuple[Location | None, list[str]]:
+        """Find the operation and the lines where two deep passes part."""
+        try:
+            deep = [read_deep(run.recording.processes()[pair.number]) for run in runs]
+        except (CannotJudgeError, IndexError) as error:
+            return None, [f"the deep pass failed: {error or 'it recorded nothing'}"]
+        comparison = pair.comparison
+        location = locate(deep[0], deep[1], edited=self.edited, ends=ends or _choose_ends(comparison, at))
+        workers = [_read_worker_lines(run.recording) for run in runs]
+        left, right = [*location.expected_lines, *workers[0]], [*location.actual_lines, *workers[1]]
+        left, right = _put_suspicious_first(left, right, self.rank())
+        location = replace(location, expected_lines=tuple(left), actual_lines=tuple(right))
+        if not (comparison.expected.compiled or comparison.actual.compiled):
+            return location, []
+        told = "the deep pass ran without torch.compile"
+        if all(item.step for item in deep) and _same_step(deep[0].step, deep[1].step):
+            told += ", and there both sides agree: they differ only when compiled"
+        return location, [told]
+
+
+def _step_of(pair: Pair, at: int) -> int:
+    """Give the step that the deep pass is to record; what happened after the last one is the next one's."""
+    return max(1, at) if at >= 0 else pair.comparison.num_steps + 1
+
+
+def _choose_ends(comparison: Comparison, at: int) -> str:
+    """Give what the search starts from: what the program put out, or the numbers of training."""
+    hard = comparison.first.differences if comparison.first else ()
+    keys = {difference.key for difference in hard if difference.hard}
+    return "outputs" if keys & {"evaluated", "saved"} or at < 0 else "numbers"
 
 
 def _choose_step(light: Comparison) -> int:
@@ -280,46 +343,6 @@ def judge_vacuous(pair: Pair) -> Verification | None:
             summary = f"the {side} {reason}; that both sides agree means nothing"
             return Verification(status=Status.INCONCLUSIVE, summary=summary, comparison=comparison)
     return None
-
-
-def _zoom(
-    pair: Pair,
-    at: int,
-    record: Record,
-    edited: tuple[Edited, Edited],
-    rank: Callable[[], tuple[Ranks, Ranks]],
-    progress: Callable[[str], None],
-    *,
-    ends: str = "",
-    known: tuple[int, list[Run]] = (0, []),
-) -> tuple[Location | None, list[str]]:
-    """Record the operations of the first step that differs: both sides run again, unless it is `known`."""
-    comparison = pair.comparison
-    step = max(1, at) if at >= 0 else comparison.num_steps + 1
-    runs, told = list(known[1]) if known[0] == step else [], []
-    for side, lines in () if runs else zip(("baseline", "candidate"), edited, strict=True):
-        progress(f"zooming in on step {step}: {side}")
-        limit = {"steps": step} if at >= 0 else {}
-        runs.append(record(side, {"level": "full", "deep": step, "edited": lines, **limit}))
-    try:
-        deep = [read_deep(run.recording.processes()[pair.number]) for run in runs]
-    except (CannotJudgeError, IndexError) as error:
-        return None, [f"the deep pass failed: {error or 'it recorded nothing'}"]
-    hard = comparison.first.differences if comparison.first else ()
-    keys = {difference.key for difference in hard if difference.hard}
-    ends = ends or ("outputs" if keys & {"evaluated", "saved"} or at < 0 else "numbers")
-    location = locate(deep[0], deep[1], edited=edited, ends=ends)
-    workers = [_read_worker_lines(run.recording) for run in runs]
-    left, right = [*location.expected_lines, *workers[0]], [*location.actual_lines, *workers[1]]
-    left, right = _put_suspicious_first(left, right, rank())
-    location = replace(location, expected_lines=tuple(left), actual_lines=tuple(right))
-    if comparison.expected.compiled or comparison.actual.compiled:
-        agree = all(item.step for item in deep) and _same_step(deep[0].step, deep[1].step)
-        told.append(
-            "the deep pass ran without torch.compile"
-            + (", and there both sides agree: they differ only when compiled" if agree else "")
-        )
-    return location, told
 
 
 def _put_suspicious_first(
