@@ -1,65 +1,129 @@
-"""Text as byte tokens, cut into windows, split by document into train, validation and test."""
+"""Text as byte tokens, cut into windows, split by document into train, validation and test.
+
+A file is mapped, not read: what is held of it are the places of its documents and windows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import codecs
+import mmap
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy
 import torch
-from torch.nn import functional as F
 
 from trainkit.core.config import TextConfig
 from trainkit.core.data import IGNORE_INDEX, Batch, Batched, Loaders, build_loaders, split
-from trainkit.core.data.source import find_cache, find_files
+from trainkit.core.data.source import SourceFile, find_cache, find_files
 from trainkit.errors import UsageError
 
 NUM_BYTES = 256
 BUILT_IN_SOURCE = "pydoc_data.topics"
+_BLOCK_BYTES = 1 << 20
+_PRINTED = re.compile(rb"[!-~]")
+Places = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
+
+
+class Mapped:
+    """The bytes of a file, mapped into each process that uses them."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+        self._path = path
+
+    def __reduce__(self) -> tuple[type[Mapped], tuple[Path]]:
+        return Mapped, (self._path,)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Bytes that are in memory."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Texts, and where the documents lie in them: int64 (documents, 3) of text, start, end."""
+
+    texts: Sequence[Mapped | Held]
+    places: Places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> bytes:
+        text, start, end = self.places[index]
+        return bytes(self.texts[text].data[start:end])
+
+    @classmethod
+    def hold(cls, documents: Sequence[bytes]) -> Documents:
+        """Give documents that are in memory."""
+        places = ((number, 0, len(each)) for number, each in enumerate(documents))
+        return cls([Held(each) for each in documents], _as_places(places))
 
 
 class Windows(Batched):
-    """Windows of one part; a document's last one is padded with token 0 on the right."""
+    """Windows of some documents that predict every byte but the first exactly once.
 
-    def __init__(self, documents: Sequence[bytes], *, sequence_length: int) -> None:
-        cut = [cut_document(each, sequence_length) for each in (*documents, b"")]
-        self.tokens, self.targets = (torch.cat(part) for part in zip(*cut, strict=True))
+    A document's last one is padded: token 0 and a target that the loss ignores.
+    """
+
+    def __init__(self, texts: Sequence[Mapped | Held], places: Places, *, sequence_length: int) -> None:
+        text, start, end = places.T
+        num_targets = numpy.maximum(end - start - 1, 0)
+        num_windows = -(-num_targets // sequence_length)
+        before = numpy.repeat(num_windows.cumsum() - num_windows, num_windows)
+        offset = (numpy.arange(num_windows.sum()) - before) * sequence_length
+        left = numpy.repeat(num_targets, num_windows) - offset
+        columns = numpy.repeat(text, num_windows), numpy.repeat(start, num_windows) + offset
+        self._rows = numpy.stack([*columns, numpy.minimum(left, sequence_length)], axis=1)
+        self._texts, self._sequence_length = texts, sequence_length
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self._rows)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        chosen = torch.tensor(indices)
-        return Batch(self.tokens.index_select(0, chosen), self.targets.index_select(0, chosen))
-
-
-def cut_document(document: bytes, sequence_length: int) -> Batch:
-    """Give windows (windows, time) that predict every byte but the first exactly once."""
-    num_targets = max(len(document) - 1, 0)
-    bytes_ = torch.frombuffer(bytearray(document or b"\0"), dtype=torch.uint8).long()
-    missing = -num_targets % sequence_length
-    tokens = F.pad(bytes_[:num_targets], (0, missing)).view(-1, sequence_length)
-    targets = F.pad(bytes_[1:], (0, missing), value=IGNORE_INDEX).view(-1, sequence_length)
-    return Batch(tokens, targets)
+        """Give tokens and targets, int64 (windows, time) each."""
+        rows = self._rows[indices]
+        found = numpy.zeros((len(rows), self._sequence_length + 1), numpy.uint8)
+        for into, (text, start, length) in zip(found, rows.tolist(), strict=True):
+            into[: length + 1] = numpy.frombuffer(self._texts[text].data, numpy.uint8, length + 1, start)
+        tokens, targets = (
+            torch.from_numpy(part.astype(numpy.int64)) for part in (found[:, :-1], found[:, 1:])
+        )
+        lengths = torch.from_numpy(rows[:, 2:])
+        padding = torch.arange(self._sequence_length) >= lengths
+        return Batch(tokens.masked_fill_(padding, 0), targets.masked_fill_(padding, IGNORE_INDEX))
 
 
 def build_text(config: TextConfig, *, seed: int) -> Loaders:
-    """Read, split and cut the source.
+    """Find the documents of the source, split them and cut them into windows.
 
     Raises:
         UsageError: the source cannot be read, or leaves nothing to train on.
     """
-    parts = split(read_documents(config.source), config)
-    train, validation, test = (Windows(part, sequence_length=config.sequence_length) for part in parts)
+    documents = read_documents(config.source)
+    parts: tuple[Places, ...] = split(documents.places, config)  # type: ignore[type-var]
+    train, validation, test = (
+        Windows(documents.texts, part, sequence_length=config.sequence_length) for part in parts
+    )
     if not len(train):
         raise UsageError(
             "data-empty",
-            f"data.source='{config.source}' has no window to train on: {sum(map(len, parts))} documents, "
+            f"data.source='{config.source}' has no window to train on: {len(documents)} documents, "
             f"{len(parts[0])} of them in the train part; give more text or a larger data.train_fraction",
         )
     return build_loaders((train, validation, test), config, seed=seed, facts={"vocab_size": NUM_BYTES})
 
 
-def read_documents(source: str) -> list[bytes]:
-    """Give Python's own help topics, or the paragraphs (split at blank lines) of UTF-8 text.
+def read_documents(source: str) -> Documents:
+    """Find Python's own help topics, or the paragraphs (split at blank lines) of UTF-8 text.
 
     That is a file, a glob, every file of a folder in the order of names, or an address.
 
@@ -70,12 +134,47 @@ def read_documents(source: str) -> list[bytes]:
     if source == BUILT_IN_SOURCE:
         from pydoc_data.topics import topics  # late: half a megabyte of text
 
-        return [text.encode() for text in topics.values()]
-    documents = []
-    for file in find_files(source, cache=find_cache(""), is_text=True):
+        return Documents.hold([text.encode() for text in topics.values()])
+    texts = [_open_text(file) for file in find_files(source, cache=find_cache(""), is_text=True)]
+    places = (
+        (number, start, end)
+        for number, text in enumerate(texts)
+        for start, end in _find_paragraphs(text.data)
+    )
+    return Documents(texts, _as_places(places))
+
+
+def _open_text(file: SourceFile) -> Mapped | Held:
+    try:
+        text = Mapped(file.path)
+    except OSError as error:
+        raise UsageError("data-unreadable", f"'{file.shown}': {error}") from error
+    decoder, num_lines = codecs.getincrementaldecoder("utf-8")(), 1
+    for start in range(0, len(text.data) + 1, _BLOCK_BYTES):
+        block = text.data[start : start + _BLOCK_BYTES]
         try:
-            text = file.path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError("data-unreadable", f"'{file.shown}': {error}; save it as UTF-8") from error
-        documents += [paragraph.encode() for paragraph in text.split("\n\n") if paragraph.strip()]
-    return documents
+            decoder.decode(block, final=start + _BLOCK_BYTES > len(text.data))
+        except UnicodeDecodeError as error:
+            line = num_lines + error.object.count(b"\n", 0, error.start)
+            byte = f"byte 0x{error.object[error.start]:02x} is no UTF-8"
+            message = f"'{file.shown}', line {line}: {byte}; save it as UTF-8"
+            raise UsageError("data-unreadable", message) from error
+        num_lines += block.count(b"\n")
+    if text.data.find(b"\r") < 0:
+        return text
+    return Held(bytes(text.data[:]).replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
+
+
+def _find_paragraphs(data: mmap.mmap | bytes) -> Iterator[tuple[int, int]]:
+    """Yield the start and end of what lies between blank lines and is not white."""
+    start = 0
+    while start <= len(data):
+        end = data.find(b"\n\n", start)
+        end = len(data) if end < 0 else end
+        if _PRINTED.search(data, start, end) or data[start:end].decode().strip():
+            yield start, end
+        start = end + 2
+
+
+def _as_places(rows: Iterable[tuple[int, int, int]]) -> Places:
+    return numpy.fromiter(rows, numpy.dtype((numpy.int64, 3)))

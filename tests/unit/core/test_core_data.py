@@ -1,7 +1,9 @@
 """Windows, splits, order and limits."""
 
 import math
+import pickle
 import random
+import tracemalloc
 
 import numpy
 import pytest
@@ -19,26 +21,33 @@ from trainkit.core.data import (
     split,
 )
 from trainkit.core.parts import open_data
-from trainkit.core.text import Windows, build_text, cut_document, read_documents
+from trainkit.core.text import Documents, Windows, build_text, read_documents
 from trainkit.errors import UsageError
 
 
+def cut(documents, sequence_length):
+    held = Documents.hold(documents)
+    windows = Windows(held.texts, held.places, sequence_length=sequence_length)
+    return windows, windows.__getitems__(range(len(windows)))
+
+
 @settings(max_examples=60, deadline=None)
-@given(document=st.binary(max_size=40), sequence_length=st.integers(1, 9))
-def test_every_byte_is_predicted_once(document, sequence_length):
-    """Targets without padding are the document without its first byte; tokens are the bytes before."""
-    windows = cut_document(document, sequence_length)
+@given(documents=st.lists(st.binary(max_size=40), max_size=4), sequence_length=st.integers(1, 9))
+def test_every_byte_is_predicted_once(documents, sequence_length):
+    """Targets without padding are the documents without their first bytes; tokens are the bytes before."""
+    _, windows = cut(documents, sequence_length)
     real = windows.targets != IGNORE_INDEX
 
-    assert windows.targets[real].tolist() == list(document[1:])
-    assert windows.tokens[real].tolist() == list(document[:-1])
+    assert windows.targets[real].tolist() == [byte for each in documents for byte in each[1:]]
+    assert windows.tokens[real].tolist() == [byte for each in documents for byte in each[:-1]]
+    assert not windows.tokens[~real].any()
     assert windows.tokens.shape == windows.targets.shape == (len(real), sequence_length)
     assert real.any(1).all()
 
 
 def test_last_window_is_padded():
     """Padding is token 0 and a target that the loss ignores."""
-    windows = cut_document(b"abcdef", 4)
+    _, windows = cut([b"abcdef"], 4)
 
     assert windows.tokens[-1].tolist() == [ord("e"), 0, 0, 0]
     assert windows.targets[-1].tolist() == [ord("f"), *[IGNORE_INDEX] * 3]
@@ -132,6 +141,44 @@ def test_built_in_source_has_documents():
     assert sum(map(len, documents)) > 300_000
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    texts=st.lists(
+        st.text(st.sampled_from("ab \n\n\n\r\t\u00a0\u3000\ufeffé\U0001f600"), max_size=30),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_paragraphs_of_files_are_documents(tmp_path_factory, texts):
+    """As if each were read, with any ends of lines, and split at its blank lines; copies in workers, too."""
+    folder = tmp_path_factory.mktemp("texts")
+    for number, each in enumerate(texts):
+        (folder / f"{number}.txt").write_bytes(each.encode())
+    read = [(folder / f"{number}.txt").read_text(encoding="utf-8") for number in range(len(texts))]
+    documents = read_documents(str(folder))
+
+    assert [*documents] == [part.encode() for each in read for part in each.split("\n\n") if part.strip()]
+    copied = pickle.loads(pickle.dumps(Windows(documents.texts, documents.places, sequence_length=3)))
+    if len(copied):
+        whole = Windows(documents.texts, documents.places, sequence_length=3).__getitems__(range(len(copied)))
+        assert copied.__getitems__(range(len(copied))).targets.equal(whole.targets)
+
+
+def test_a_text_is_not_held_in_memory(tmp_path):
+    """What is allocated for 16 MB of text are the places of its documents and windows."""
+    path = tmp_path / "long.txt"
+    path.write_bytes(b"word " * 200 + b"\n\n" + b"word " * 3_200_000)
+    tracemalloc.start()
+    try:
+        loaders = build_text(TextConfig(source=str(path), sequence_length=512, train_fraction=0.5), seed=0)
+        next(iter(loaders.train))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert most < 8 << 20
+
+
 def test_missing_source_is_explained(tmp_path):
     """A path that is not there is named, with what may be given instead."""
     with pytest.raises(UsageError, match=r"data\.source='.*nothing\.txt'.*pydoc_data\.topics") as caught:
@@ -143,8 +190,8 @@ def test_missing_source_is_explained(tmp_path):
 def test_other_encoding_is_explained(tmp_path):
     """A file that is not UTF-8 is refused."""
     path = tmp_path / "latin.txt"
-    path.write_bytes("Größe".encode("latin-1"))
-    with pytest.raises(UsageError) as caught:
+    path.write_bytes(b"a\n" * (1 << 19) + "Gr\u00f6\u00dfe".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"latin.txt', line 524289: byte 0xf6 is no UTF-8") as caught:
         read_documents(str(path))
 
     assert caught.value.slug == "data-unreadable"
@@ -171,14 +218,14 @@ class Endless(torch.utils.data.IterableDataset):
 )
 def test_limit_counts_or_takes_a_fraction(limit, expected):
     """An int is a count, a float a fraction, and a fraction above 0 is at least one batch."""
-    windows = Windows([bytes(17)], sequence_length=2)
+    windows, _ = cut([bytes(17)], 2)
 
     assert count_batches(torch.utils.data.DataLoader(windows), limit) == expected
 
 
 def test_limit_of_an_empty_loader_is_empty():
     """No fraction of nothing is one batch."""
-    assert count_batches(torch.utils.data.DataLoader(Windows([], sequence_length=2)), 0.5) == 0
+    assert count_batches(torch.utils.data.DataLoader(cut([], 2)[0]), 0.5) == 0
 
 
 def test_a_loader_without_a_length_is_counted_and_not_measured():
