@@ -1,5 +1,6 @@
 """Sources of rows: formats, addresses, bad data, and the cache."""
 
+import gzip
 import json
 import os
 import resource
@@ -48,17 +49,26 @@ def write_as(path, kind):
     if kind == "parquet":
         frame().write_parquet(path, row_group_size=9)
     elif kind == "jsonl":
-        frame().write_ndjson(path)
+        path.write_text(frame().write_ndjson())
     elif kind == "tsv":
         write(path, ROWS.replace(",", "\t"))
     else:
         write(path, ROWS.replace(",", {"semicolon": ";"}.get(kind, ",")))
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(path.read_bytes()))
     return str(path)
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("x.tsv", "tsv"), ("x.parquet", "parquet"), ("x.jsonl", "jsonl"), ("x.csv", "semicolon")],
+    [
+        ("x.tsv", "tsv"),
+        ("x.parquet", "parquet"),
+        ("x.jsonl", "jsonl"),
+        ("x.csv", "semicolon"),
+        ("x.CSV.gz", "csv"),
+        ("x.jsonl.gz", "jsonl"),
+    ],
 )
 def test_all_formats_give_the_same_batches(tmp_path, name, kind):
     """To the bit, those of the CSV file."""
@@ -67,6 +77,17 @@ def test_all_formats_give_the_same_batches(tmp_path, name, kind):
 
     assert all(map(torch.equal, expected, actual))
     assert [batch.dtype for batch in actual[:2]] == [torch.float32, torch.int64]
+
+
+def test_a_damaged_gzip_is_explained(tmp_path):
+    """Cut short, or with another checksum; and a Parquet file, which is compressed inside, is no .gz."""
+    whole = gzip.compress(ROWS.encode())
+    for number, data in enumerate((whole[:-20], whole[:-8] + bytes(8))):
+        path = write(tmp_path / f"{number}.csv.gz", data)
+        with pytest.raises(UsageError, match=rf"{number}\.csv\.gz': damaged gzip: "):
+            build_table(config_of(path), seed=0)
+    with pytest.raises(UsageError, match="format cannot be told"):
+        build_table(config_of(write(tmp_path / "x.parquet.gz", whole)), seed=0)
 
 
 def test_a_folder_and_a_glob_are_one_table(tmp_path):
@@ -452,7 +473,7 @@ def test_text_is_read_from_folders_and_addresses(tmp_path, server):
     server.body = "\n\n".join(paragraphs).encode()
     address = server.address.replace(".csv", ".txt")
 
-    assert read_documents(str(tmp_path / "in")) == read_documents(address)
+    assert [*read_documents(str(tmp_path / "in"))] == [*read_documents(address)]
     batch = next(iter(build_text(TextConfig(source=address), seed=0).train))
     assert batch.tokens.shape == (32, 128)
 

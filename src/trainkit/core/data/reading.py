@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import codecs
 import csv
+import gzip
 import io
 import math
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy
 
@@ -25,6 +28,7 @@ KINDS = ("number", "category", "time", "text")
 MISSING = ("", "NA", "N/A", "nan", "NaN", "null")
 BLOCK_BYTES, BLOCK_ROWS = 1 << 24, 1 << 17
 SAMPLE_BYTES = 1 << 22  # of which kinds are inferred
+_GZIP = b"\x1f\x8b"
 _ISO = r"^\d{4}-\d{2}-\d{2}"
 _MAX_CATEGORIES = 1000  # of a column that nobody declared
 
@@ -85,8 +89,11 @@ def _read_csv(file: SourceFile, kinds: Mapping[str, str] | None) -> Iterator[Blo
 def _cut(file: SourceFile, size: int) -> Iterator[tuple[int, bytes]]:
     """Yield (number of the first line, whole lines), never cut inside quotation marks."""
     rest, line = b"", 1
-    with file.path.open("rb") as stream:
-        while piece := stream.read(size):
+    with ExitStack() as stack:
+        stream: Any = stack.enter_context(file.path.open("rb"))
+        if stream.peek(2)[:2] == _GZIP:
+            stream = stack.enter_context(gzip.open(stream))
+        while piece := _read_piece(file, stream, size):
             rest += piece
             end = rest.rfind(b"\n") + 1
             while end and rest.count(b'"', 0, end) % 2:
@@ -97,6 +104,13 @@ def _cut(file: SourceFile, size: int) -> Iterator[tuple[int, bytes]]:
                 rest = rest[end:]
     if rest:
         yield line, rest
+
+
+def _read_piece(file: SourceFile, stream: BinaryIO, size: int) -> bytes:
+    try:
+        return stream.read(size)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise refuse(f"'{file.shown}'", f"damaged gzip: {error}") from error
 
 
 def _decode(file: SourceFile, raw: bytes, first_line: int) -> str:

@@ -107,7 +107,7 @@ def _list_paths(source: str, *, is_text: bool) -> list[Path]:
         return [path]
     if path.is_dir():
         inside = sorted(each for each in path.rglob("*") if each.is_file() and not each.name.startswith("."))
-        wanted = inside if is_text else [each for each in inside if each.suffix.lower() in FORMATS]
+        wanted = inside if is_text else [each for each in inside if _suffix_of(each.name) in FORMATS]
         found = "no file" if not inside else f"{len(inside)} files, none of {', '.join(FORMATS)}"
     else:
         matches = glob.iglob(str(path), recursive=True)  # noqa: PTH207 - an absolute pattern, too
@@ -120,8 +120,15 @@ def _list_paths(source: str, *, is_text: bool) -> list[Path]:
     return wanted
 
 
+def _suffix_of(name: str) -> str:
+    """Give what tells the format: of rows.csv.gz, which is read as rows.csv, that is .csv."""
+    name = name.lower()
+    inner = Path(name.removesuffix(".gz")).suffix
+    return inner if FORMATS.get(inner) != "parquet" else Path(name).suffix
+
+
 def _guess(name: str) -> str:
-    suffix = Path(name).suffix.lower()
+    suffix = _suffix_of(name)
     if suffix in FORMATS:
         return FORMATS[suffix]
     known = ", ".join(FORMATS)
