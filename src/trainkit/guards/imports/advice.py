@@ -35,9 +35,10 @@ _COMPILERS = {
 }
 _NEUTRAL = {
     "abstractmethod", "asynccontextmanager", "autocast", "cache", "cached_property", "classmethod",
-    "contextmanager", "fixture", "inference_mode", "lru_cache", "no_grad", "overload", "override",
-    "parametrize", "property",
-    "rank_zero_only", "record", "setter", "staticmethod", "wraps",
+    "contextmanager", "dataclass", "final", "fixture", "inference_mode", "lru_cache", "no_grad", "overload",
+    "override", "parametrize", "property",
+    "rank_zero_only", "record", "runtime_checkable", "setter", "staticmethod", "total_ordering", "unique",
+    "wraps",
 }  # fmt: skip
 # They change other libraries when they are imported, or must come before them.
 _PATCHING = {
@@ -345,7 +346,11 @@ class _Judge:
 
     def _check_statement(self, statement: Statement, name: str, target: str) -> str:
         names = self.file.names
-        same = [each for each in names.statements if any(bound == target for _, bound in each.names)]
+        same = [
+            each
+            for each in names.statements
+            if each.place != "class" and any(bound == target for _, bound in each.names)
+        ]
         if statement.place != "top":
             return f"is imported in a `{statement.place}`"
         if name == "*":
@@ -357,7 +362,7 @@ class _Judge:
         ):
             return f"is imported by lines {', '.join(str(each.line) for each in same)}"
         if names.dynamic:
-            return f"may be what {names.dynamic[1]}() of line {names.dynamic[0]} reads"
+            return f"may be what {names.dynamic[1]} of line {names.dynamic[0]} reads"
         if name.partition(".")[0] in _PATCHING or statement.module.partition(".")[0] in _PATCHING:
             return "changes other libraries when it is imported"
         return ""
@@ -385,6 +390,8 @@ class _Judge:
         whole = {part for decorator in holder.decorators for part in decorator.partition("(")[0].split(".")}
         if when == "late" and whole & _COMPILERS:
             return f"is used in {holder.name}, which is compiled"
+        if when == "late" and holder.name in self.file.names.finalizers:
+            return f"is used in {holder.name}, which may run when Python ends and can import nothing more"
         if when == "annotation" and not set(words) <= _NEUTRAL:
             return f"is in the signature of {holder.name}, which its decorator may read"
         if when == "annotation" and self.project.annotation_reader:

@@ -21,7 +21,7 @@ class TargetSettings:
     """
 
     forbid: tuple[str, ...] = ()
-    max_seconds: float = field(default=5.0, metadata={"min": 0})  # CPU, fastest of up to three fresh processes
+    max_seconds: float = field(default=5.0, metadata={"min": 0})  # CPU, fastest of up to three processes
     max_modules: int | None = field(default=None, metadata={"min": 0})
     ratchet: bool = False
     command: str = ""  # what is run; the target's name is then only a name

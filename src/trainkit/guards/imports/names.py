@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 Scoped = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _DYNAMIC = {"globals", "locals", "vars", "eval", "exec"}
+_IMPORTERS = {"import_module", "__import__"}
 _TYPE_COMMENT = re.compile(r"#\s*type:\s*(?!ignore\b)(.+)")
 _TYPING_CALLS = {"cast", "TypeVar", "NewType", "ForwardRef"}
 
@@ -75,7 +76,8 @@ class Names:
     rebound: set[str] = field(default_factory=set)  # by a function, with `global`
     exported: set[str] = field(default_factory=set)  # the strings of __all__
     has_all: bool = False
-    dynamic: tuple[int, str] | None = None  # the first use of globals(), eval() ...
+    dynamic: tuple[int, str] | None = None  # the first use of globals(), eval(), sys.modules[__name__] ...
+    finalizers: set[str] = field(default_factory=set)  # functions that may run while Python shuts down
     future: bool = False  # annotations are not evaluated
     has_getattr: bool = False
 
@@ -94,6 +96,7 @@ def read_names(source: str) -> Names:
         and any(a.name == "annotations" for a in node.names)
         for node in tree.body
     )
+    reader.names.finalizers = _list_finalizers(tree)
     reader.visit(tree)
     for line, text in _list_type_comments(source):
         reader.read_text(text, line, "typing")
@@ -106,6 +109,7 @@ class _Scope:
     bound: set[str]
     declared: set[str] = field(default_factory=set)  # by `global`
     holder: Holder | None = None
+    decorators: tuple[str, ...] = ()  # of a class: they get its functions, too
 
 
 class _Reader(ast.NodeVisitor):
@@ -145,10 +149,13 @@ class _Reader(ast.NodeVisitor):
         if isinstance(node.ctx, ast.Load):
             when, holder = self._override or self._when()
             self.names.uses[node.id].append(Use(when, node.lineno, holder))
-            if node.id in _DYNAMIC and self.names.dynamic is None:
-                self.names.dynamic = (node.lineno, node.id)
+            if node.id in _DYNAMIC:
+                self._note_dynamic(node, f"{node.id}()")
         else:
             self.names.others.setdefault(node.id, node.lineno)
+
+    def _note_dynamic(self, node: ast.expr, shown: str) -> None:
+        self.names.dynamic = self.names.dynamic or (node.lineno, shown)
 
     def read_text(self, text: str, line: int, when: str, holder: Holder | None = None) -> None:
         """Read an expression that stands in a string or a comment."""
@@ -166,8 +173,11 @@ class _Reader(ast.NodeVisitor):
         module = "." * node.level + (node.module or "") if isinstance(node, ast.ImportFrom) else ""
         targets = [(a.name, a.asname or (a.name if module else a.name.partition(".")[0])) for a in node.names]
         inner = self._scopes[-1] if self._scopes else None
-        if inner is None or any(target in inner.declared for _, target in targets):
-            place = (self._places[-1] if self._places else "top") if inner is None else "function"
+        is_global = inner is not None and any(target in inner.declared for _, target in targets)
+        in_class = inner is not None and inner.kind == "class" and self._in_function() is None
+        if inner is None or is_global or in_class:
+            here = self._places[-1] if self._places else "top"
+            place = here if inner is None else "function" if is_global else "class"
             explicit = frozenset(a.asname for a in node.names if a.asname and a.asname == a.name)
             end = node.end_lineno or node.lineno
             statement = Statement(node.lineno, end, module, tuple(targets), place, explicit)
@@ -195,6 +205,8 @@ class _Reader(ast.NodeVisitor):
         if isinstance(function, ast.Attribute) and getattr(function.value, "id", "") == "__all__":
             for argument in node.args:
                 self._read_exports(argument)
+        if name in _IMPORTERS and [getattr(each, "id", "") for each in node.args[:1]] == ["__name__"]:
+            self._note_dynamic(node, f"{name}(__name__)")
         if name in _TYPING_CALLS:
             for each in [*node.args, *(keyword.value for keyword in node.keywords)]:
                 if isinstance(each, ast.Constant) and isinstance(each.value, str):
@@ -203,6 +215,8 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
         base = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+        if base == "modules" and getattr(node.slice, "id", "") == "__name__":
+            self._note_dynamic(node, "sys.modules[__name__]")
         if self._override is None and (
             base[:1].isupper() or base in {"list", "dict", "tuple", "type", "set"}
         ):
@@ -243,8 +257,9 @@ class _Reader(ast.NodeVisitor):
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self._bind(node.name, node.lineno)
         self.names.has_getattr |= node.name == "__getattr__" and not self._scopes
+        inner = self._scopes[-1] if self._scopes else None
         decorators = tuple(ast.unparse(each) for each in node.decorator_list)
-        holder = Holder(node.lineno, node.name, decorators)
+        holder = Holder(node.lineno, node.name, decorators + (inner.decorators if inner else ()))
         self._visit_all(node.decorator_list)
         self._visit_defaults(node.args)
         type_names = {each.name for each in getattr(node, "type_params", [])}
@@ -269,7 +284,8 @@ class _Reader(ast.NodeVisitor):
         self._scopes.append(_Scope("types", {each.name for each in getattr(node, "type_params", [])}))
         self._visit_all([*node.bases, *(keyword.value for keyword in node.keywords)])
         bound, declared = _list_bound(node.body)
-        self._visit_in(_Scope("class", bound - declared, declared), node.body)
+        decorators = tuple(ast.unparse(each) for each in node.decorator_list)
+        self._visit_in(_Scope("class", bound - declared, declared, decorators=decorators), node.body)
         self._scopes.pop()
 
     def _visit_comprehension(self, node: ast.ListComp) -> None:
@@ -338,6 +354,22 @@ class _Reader(ast.NodeVisitor):
             for name, line in _read_doctests(node.value.value, node.lineno):
                 self.names.uses[name].append(Use("doctest", line))
         self.generic_visit(node)
+
+
+def _list_finalizers(tree: ast.Module) -> set[str]:
+    """Give the names of all `__del__` and of what they call in this file: by name, so rather too many."""
+    calls: dict[str, set[str]] = defaultdict(set)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            for each in ast.walk(node):
+                if isinstance(each, ast.Call):
+                    name = getattr(each.func, "attr", getattr(each.func, "id", ""))
+                    calls[node.name].add(name)
+            calls[node.name].add("")
+    found = [name for name in calls if name == "__del__"]
+    for name in found:
+        found += [each for each in calls[name] if each in calls and each not in found]
+    return {*found}
 
 
 def _is_main(test: ast.expr) -> bool:
