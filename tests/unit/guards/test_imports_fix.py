@@ -13,13 +13,15 @@ pytest.importorskip("libcst")
 
 from trainkit.errors import CannotJudgeError, UsageError
 from trainkit.guards.imports import rewrite as rewriting
-from trainkit.guards.imports.advice import Graph, list_edits, plan_step
 from trainkit.guards.imports.fix import Advice, write
 from trainkit.guards.imports.measure import Edge, Imported, Load
-from trainkit.guards.imports.names import read_names
+from trainkit.guards.imports.places import list_edits
+from trainkit.guards.imports.plan import plan_step
 from trainkit.guards.imports.project import read_project
 from trainkit.guards.imports.proof import Proof
+from trainkit.guards.imports.reader import read_names
 from trainkit.guards.imports.rewrite import CannotRewriteError, rewrite
+from trainkit.guards.imports.savings import Graph
 from trainkit.repo.trees import open_trees
 
 

@@ -236,7 +236,7 @@ def replace_slowly(self, target):
     replace(self, target)
     if str(target).endswith("late.py"):
         pathlib.Path({marker!r}).touch()
-        time.sleep(1)
+        time.sleep(0.5)
 pathlib.Path.replace = replace_slowly
 """
 

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.errors import CannotJudgeError
-from trainkit.guards.imports.advice import Edit, Graph, Placement, Step, find_guilty, list_edits, plan_step
+from trainkit.guards.imports.edits import Edit, Placement, Step
 from trainkit.guards.imports.measure import Imported, Target, measure, run_probe
 from trainkit.guards.imports.orders import Orders
+from trainkit.guards.imports.places import list_edits
+from trainkit.guards.imports.plan import find_guilty, plan_step
 from trainkit.guards.imports.project import Project, read_project
 from trainkit.guards.imports.proof import Proof
 from trainkit.guards.imports.rewrite import CannotRewriteError, load_libcst, rewrite
+from trainkit.guards.imports.savings import Graph
 from trainkit.guards.imports.target import find_target
 from trainkit.repo.trees import Tree, open_trees
 from trainkit.verify.options import RunOptions

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import json
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-from trainkit.guards.imports.advice import Edit, Graph
+from trainkit.guards.imports.edits import Edit
 from trainkit.guards.imports.graph import ROOT
-from trainkit.guards.imports.project import Project, SourceFile
+from trainkit.guards.imports.project import Project
+from trainkit.guards.imports.savings import Graph
 from trainkit.repo.process import WITHOUT_COVERAGE, run_in_tree
 from trainkit.repo.trees import Tree
 
@@ -49,8 +51,9 @@ class Orders:
 
     def __init__(self, project: Project, graph: Graph, baseline: Tree) -> None:
         self._project, self._graph, self._baseline = project, graph, baseline
-        self._names = {path: name for name, path in graph.files.items() if name != ROOT}  # as it was loaded
-        self._names |= {p: f.module for p, f in project.files.items() if p not in self._names and f.module}
+        self._names = {path: file.module for path, file in project.files.items() if file.module}
+        loaded = {path: name for name, path in graph.files.items() if name != ROOT}
+        self._names |= {path: loaded[path] for path in loaded.keys() & project.files.keys()}
         self._before: dict[Task, str] = {}
 
     def find_broken(self, candidate: Tree, edits: list[Edit]) -> str:
@@ -114,19 +117,16 @@ class Orders:
     @cached_property
     def _asked(self) -> dict[str, set[str]]:
         """Give what each module of the project asks for while it is imported, of the project."""
-        asked = {name: set(self._list_asked(self._project.files[path])) for path, name in self._names.items()}
-        for edge in self._graph.imported.edges:  # also what is asked for by import_module()
-            asked.setdefault(edge.within, set()).add(edge.imported)
-        return {name: (found & asked.keys()) - {name} for name, found in asked.items() if name != ROOT}
-
-    def _list_asked(self, file: SourceFile) -> Iterator[str]:
         known = set(self._names.values())
-        for statement in file.names.statements:
-            if statement.place not in {"TYPE_CHECKING", "function"}:
-                base = file.resolve(statement.module)
-                for name, _ in statement.names:
-                    full = f"{base}.{name}" if base else name
-                    yield full if full in known or not base else base
+        asked: dict[str, set[str]] = defaultdict(set)
+        for path, module in self._names.items():
+            file = self._project.files[path]
+            for statement in file.names.statements:
+                if statement.place not in {"TYPE_CHECKING", "function"}:
+                    asked[module] |= {file.ask(statement, name, known) for name, _ in statement.names}
+        for edge in self._graph.imported.edges:  # also what is asked for by import_module()
+            asked[edge.within].add(edge.imported)
+        return {name: (asked[name] & known) - {name} for name in known}
 
     def _reach(self, start: Iterable[str], *, packages: bool) -> set[str]:
         """Give all that is asked for by what `start` asks for; with `packages`, also what they lie in."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from trainkit.guards.imports.effects import Hooks, has_hook, list_effects, registers
-from trainkit.guards.imports.names import Names, read_names
+from trainkit.guards.imports.names import Names, Statement
+from trainkit.guards.imports.reader import read_names
 
 # What reads the annotations of functions while the program runs: with these a name in one is needed.
 _READERS = {
@@ -69,6 +70,14 @@ class SourceFile:
         for _ in range(level - 1):
             package = package.rpartition(".")[0]
         return ".".join(filter(None, [package, module[level:]]))
+
+    def ask(self, statement: Statement, name: str, known: Container[str]) -> str:
+        """Give the module that an import asks for by one of its names, of those that are known."""
+        if not statement.module:
+            return name
+        base = self.resolve(statement.module)
+        full = f"{base}.{name}"
+        return full if full in known else base
 
 
 @dataclass
