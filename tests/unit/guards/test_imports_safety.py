@@ -5,7 +5,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 
 import pytest
@@ -24,9 +23,9 @@ def run_fix(make_project, monkeypatch):
     """Give the function that proves the advice for a project with a command, in few runs."""
     monkeypatch.setattr(fixing, "_NUM_PAIRS", 1)
 
-    def run(files: dict[str, str], target: str, *tests: str):
-        project = make_project({name: textwrap.dedent(text) for name, text in files.items()})
-        advice = fix(project.path, target, tests=("python", *tests))
+    def run(files: dict[str, str], target: str, *tests: str, command: str = ""):
+        project = make_project(files)
+        advice = fix(project.path, target, command=command, tests=("python", *tests))
         rejected = [told.reason for told in advice.told if told.outcome == "rejected"]
         return {name: after.decode() for name, _, after in advice.files}, rejected
 
@@ -98,6 +97,16 @@ def test_an_edited_module_that_others_must_come_before(run_fix, monkeypatch):
     ]
 
 
+def test_a_program_is_not_imported_to_see_whether_it_could_be(run_fix, tmp_path):
+    """What only runs as a program may do its work without a guard; it is run, never imported."""
+    names = tmp_path / "names"
+    text = f"{LATE}\n\nwith open({str(names)!r}, 'a') as file:\n    file.write(__name__ + '\\n')\n"
+    edited, rejected = run_fix({"run.py": text}, "run.py", "run.py", command="python run.py")
+
+    assert (list(edited), rejected) == (["run.py"], [])
+    assert {*names.read_text().split()} == {"__main__"}
+
+
 JOBS = """\
 import sqlite3
 
@@ -106,8 +115,8 @@ class Job:
     def __reduce__(self):
         return make, (sqlite3.sqlite_version,)
 
-    def run(self):
-        assert make(sqlite3.sqlite_version)
+    def run(self, kind):
+        assert kind is type(self) is type(make(sqlite3.sqlite_version))
 
 
 def make(version):
@@ -120,7 +129,7 @@ def main():
 
     assert type(pickle.loads(pickle.dumps(Job()))) is Job
     assert pickle.loads(pickle.dumps(make)) is make
-    process = multiprocessing.get_context("spawn").Process(target=Job().run)
+    process = multiprocessing.get_context("spawn").Process(target=Job().run, args=(Job,))
     process.start()
     process.join()
     assert process.exitcode == 0
