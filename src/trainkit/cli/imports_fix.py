@@ -54,6 +54,7 @@ def wants_fix(options: argparse.Namespace) -> bool:
 def run_fix(root: Path, options: argparse.Namespace, command: list[str]) -> int:
     """Print advice, or what became of it; with --write, edit the user's files."""
     from trainkit.guards.imports.fix import advise, fix, write
+    from trainkit.repo.signals import hold_signals, terminate_as_exit
     from trainkit.report.advice import render_advice
     from trainkit.verify.options import RunOptions, check_paths
 
@@ -68,12 +69,16 @@ def run_fix(root: Path, options: argparse.Namespace, command: list[str]) -> int:
     training = RunOptions(command=_split(options.verify), share=share) if options.verify else None
     check_paths(root, RunOptions(command=("-",), share=share))
     tests = _split(options.test) if options.test else ()
-    advice = fix(root, name, command=shown, tests=tests, training=training, share=share, progress=progress)
-    print(render_advice(advice))
-    if options.write and advice.files:
-        print(f"\nwritten: {', '.join(write(root, advice))}")
-    elif advice.files:
-        print("\nnothing was written; with --write it is")
+    with terminate_as_exit():
+        advice = fix(
+            root, name, command=shown, tests=tests, training=training, share=share, progress=progress
+        )
+        print(render_advice(advice), flush=True)
+        if options.write and advice.files:
+            with hold_signals():
+                print(f"\nwritten: {', '.join(write(root, advice))}", flush=True)
+        elif advice.files:
+            print("\nnothing was written; with --write it is")
     return 0
 
 

@@ -168,6 +168,7 @@ def _communicate(
 ) -> tuple[int, str, str]:
     # Files, not pipes: a child that the program leaves behind would keep a pipe open.
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        process = None
         try:
             process = subprocess.Popen(
                 words,
@@ -178,17 +179,17 @@ def _communicate(
                 stderr=stderr,
                 start_new_session=True,
             )
+            process.wait(timeout=timeout_s)
         except OSError as error:
             message = f"{shown or repr(words[0])}: {error.strerror}"
             raise CannotJudgeError("command-not-started", message) from error
-        try:
-            process.wait(timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
             message = f"{shown}: stopped after {timeout_s:g} s"
             raise CannotJudgeError("command-timeout", message) from error
         finally:
-            _kill_group(process)
-            _kill_strays(environment)
+            if process:
+                _kill_group(process)
+            _kill_strays(environment)  # also one that was started when a signal came
         said = []
         for file in (stdout, stderr):
             file.seek(0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from trainkit.errors import CannotJudgeError, UsageError
 from trainkit.repo.git import find_fork, find_toplevel, git, resolve_commit
+from trainkit.repo.signals import terminate_as_exit
 
 _FOLDER = re.compile(r"/trainkit-(\d+)-[^/]*/(baseline|candidate)$")
 # Larger files that are shared are linked, not copied; after the run they must be as they were.
@@ -77,7 +77,7 @@ def open_trees(
             commits["baseline"] = f"where HEAD left {base}", fork
     _remove_stale(toplevel)
     with ExitStack() as stack:
-        stack.enter_context(_terminate_as_exit())
+        stack.enter_context(terminate_as_exit())
         folder = stack.enter_context(_temporary_folder())
 
         def make(side: str) -> Tree:
@@ -219,26 +219,6 @@ def _remove_worktree(toplevel: Path, path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     with suppress(CannotJudgeError):  # git does not know a half-made one
         git(toplevel, "worktree", "remove", "--force", "--force", str(path))
-
-
-@contextmanager
-def _terminate_as_exit() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into SystemExit, so that every `finally` runs."""
-
-    def leave(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    try:
-        before = [signal.signal(number, leave) for number in numbers]
-    except ValueError:  # not the main thread: whoever owns it decides about signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _copy_working_tree(toplevel: Path, target: Path) -> None:

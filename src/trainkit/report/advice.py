@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median
 
-from trainkit.guards.imports.advice import Step
+from trainkit.guards.imports.edits import Step
 from trainkit.guards.imports.fix import Advice, Told
 
 

@@ -13,13 +13,15 @@ pytest.importorskip("libcst")
 
 from trainkit.errors import CannotJudgeError, UsageError
 from trainkit.guards.imports import rewrite as rewriting
-from trainkit.guards.imports.advice import Graph, list_edits, plan_step
 from trainkit.guards.imports.fix import Advice, write
 from trainkit.guards.imports.measure import Edge, Imported, Load
-from trainkit.guards.imports.names import read_names
+from trainkit.guards.imports.places import list_edits
+from trainkit.guards.imports.plan import plan_step
 from trainkit.guards.imports.project import read_project
 from trainkit.guards.imports.proof import Proof
+from trainkit.guards.imports.reader import read_names
 from trainkit.guards.imports.rewrite import CannotRewriteError, rewrite
+from trainkit.guards.imports.savings import Graph
 from trainkit.repo.trees import open_trees
 
 
@@ -73,6 +75,14 @@ MOVED = {
         "import heavy\ndef f(heavy): return heavy\ndef g(): return heavy.x\n",
         "in 1 function",
     ),
+    "a method of a class that imports it, too": (
+        "import heavy\nclass A:\n    import json\n    def f(self): return heavy.x\n",
+        "in 1 function",
+    ),
+    "a method of a dataclass": (
+        "from dataclasses import dataclass\nimport heavy\n@dataclass\nclass A:\n    def f(self, x: heavy.X): ...\n",
+        "for type checkers",
+    ),
     "the main block": ('import heavy\nif __name__ == "__main__":\n    heavy.run()\n', "in 1 function"),
     "an annotation": ("import heavy\ndef f(x: heavy.X) -> None: ...\n", "for type checkers"),
     "a string": ('import heavy\ndef f(x: "heavy.X") -> None: ...\n', "for type checkers"),
@@ -105,6 +115,43 @@ KEPT = {
     "a constant": ("import heavy\nX = heavy.X\n", "while the module is imported"),
     "a setup call": ('import heavy\nheavy.use("Agg")\n', "while the module is imported (line 2)"),
     "a class body": ("import heavy\nclass A:\n    x = heavy.X\n", "while the module is imported"),
+    "a class's attribute by a comprehension": (
+        "import heavy\nclass A:\n    x = [heavy.X for _ in range(3)]\n",
+        "while the module is imported (line 3)",
+    ),
+    "a class's keyword": ("import heavy\nclass A(metaclass=heavy.M): ...\n", "while the module is imported"),
+    "a class's decorator": (
+        "import heavy\n@heavy.d\nclass A: ...\n",
+        "while the module is imported (line 2)",
+    ),
+    "a method's default": (
+        "import heavy\nclass A:\n    def f(self, x=heavy.X): ...\n",
+        "while the module is imported (line 3)",
+    ),
+    "a method's decorator": (
+        "import heavy\nclass A:\n    @heavy.d\n    def f(self): ...\n",
+        "while the module is imported (line 3)",
+    ),
+    "a class in a class": (
+        "import heavy\nclass A:\n    class B(heavy.C): ...\n",
+        "while the module is imported (line 3)",
+    ),
+    "a property of a lambda": (
+        "import heavy\nclass A:\n    x = property(lambda self: heavy.x)\n",
+        "lambda, which has no place",
+    ),
+    "imported by a class": (
+        "class A:\n    import heavy\n    x = heavy.X\n",
+        "line 2: heavy is imported in a `class`",
+    ),
+    "a method's signature that the class's decorator may read": (
+        "import heavy\nfrom a import serve\n@serve\nclass A:\n    def f(self, x: heavy.X): ...\n",
+        "its decorator may read (line 5)",
+    ),
+    "a finalizer": (
+        "import heavy\nclass A:\n    def close(self): heavy.x()\n    def __del__(self): self.close()\n",
+        "is used in close, which may run when Python ends",
+    ),
     "a field": (
         "import heavy\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n    x: heavy.X\n",
         "type of a variable",
@@ -148,6 +195,14 @@ KEPT = {
         "import heavy\ndef f(): return globals()[heavy.x]\n",
         "may be what globals() of line 2 reads",
     ),
+    "sys.modules": (
+        "import heavy\nimport sys\ndef f(n): return getattr(sys.modules[__name__], n), heavy\n",
+        "may be what sys.modules[__name__] of line 3 reads",
+    ),
+    "its own import": (
+        "import heavy\nfrom importlib import import_module\ndef f(n): return import_module(__name__), heavy\n",
+        "may be what import_module(__name__) of line 3 reads",
+    ),
     "eval": ('import heavy\ndef f(): return eval("heavy.x")\ndef g(): return heavy\n', "may be what eval()"),
     "unused": ("import heavy\n", "used by nothing"),
     "a doctest": (
@@ -187,6 +242,15 @@ TAKEN = {
         "tests/test_a.py:3",
     ),
     "a star": ({"pkg/b.py": "from .mod import *\n"}, "pkg/b.py:1"),
+    "a class that says it lives here": (
+        {"pkg/b.py": "class heavy:\n    __module__ = 'pkg.mod'\n"},
+        "taken from here by pkg/b.py:1",
+    ),
+    "a console script": (
+        {"pyproject.toml": "[project.scripts]\ntool = 'pkg.mod:heavy'\n"},
+        "taken from here by pyproject.toml:2",
+    ),
+    "a configuration": ({"conf/a.yaml": "x:\n  _target_: pkg.mod.heavy\n"}, "from here by conf/a.yaml:2"),
     "types read at run time": (
         {"pkg/b.py": "from typing import get_type_hints\nfrom . import mod\nget_type_hints(mod.f)\n"},
         "in a signature, and pkg/b.py:3 uses get_type_hints",

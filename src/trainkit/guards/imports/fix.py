@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.errors import CannotJudgeError
-from trainkit.guards.imports.advice import Edit, Graph, Placement, Step, find_guilty, list_edits, plan_step
+from trainkit.guards.imports.edits import Edit, Placement, Step
 from trainkit.guards.imports.measure import Imported, Target, measure, run_probe
+from trainkit.guards.imports.orders import Orders
+from trainkit.guards.imports.places import list_edits
+from trainkit.guards.imports.plan import find_guilty, plan_step
 from trainkit.guards.imports.project import Project, read_project
 from trainkit.guards.imports.proof import Proof
 from trainkit.guards.imports.rewrite import CannotRewriteError, load_libcst, rewrite
+from trainkit.guards.imports.savings import Graph
 from trainkit.guards.imports.target import find_target
 from trainkit.repo.trees import Tree, open_trees
 from trainkit.verify.options import RunOptions
@@ -190,6 +194,7 @@ class _Work:
         self.imported = measure(candidate, target, prove=False)
         progress("reading the project")
         self.search = _Search(read_project(candidate.path), Graph(self.imported, candidate.path))
+        self._orders = Orders(self.search.project, self.search.graph, baseline)
         self._edited: set[str] = set()
         self._rejected: list[Told] = []
 
@@ -261,7 +266,9 @@ class _Work:
             return []
         self.search.kept = [*good, *steps]
         self._apply()
-        reason = proof.find_difference(self._candidate)
+        self._progress("importing each edited module first")
+        reason = self._orders.find_broken(self._candidate, self.search.kept_edits())
+        reason = reason or proof.find_difference(self._candidate)
         if not reason:
             good += steps
             return []

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from trainkit.guards.imports.effects import Hooks, has_hook, list_effects, registers
-from trainkit.guards.imports.names import Names, read_names
+from trainkit.guards.imports.names import Names, Statement
+from trainkit.guards.imports.reader import read_names
 
 # What reads the annotations of functions while the program runs: with these a name in one is needed.
 _READERS = {
@@ -28,6 +29,10 @@ _READERS = {
 }
 _READING = {"get_type_hints", "get_annotations", "__annotations__", "singledispatch", "singledispatchmethod"}
 _DOTTED = re.compile(r"[A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)+")
+# Files in which others are told what to take from where: entry points, Hydra's _target_, notebooks.
+_SETTINGS = {".cfg", ".ini", ".ipynb", ".json", ".toml", ".yaml", ".yml"}
+_MOST_BYTES = 1 << 20
+_NAMED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*[.:][A-Za-z_]\w*")
 _SETTERS = {
     "setattr",
     "delattr",
@@ -54,6 +59,7 @@ class SourceFile:
     chains: dict[str, int] = field(default_factory=dict)  # dotted names that lead through an import -> line
     patched: dict[str, int] = field(default_factory=dict)  # dotted names in strings
     stored: set[str] = field(default_factory=set)  # those that are assigned to
+    claimed: set[str] = field(default_factory=set)  # modules that its objects give as theirs: for pickles
 
     def resolve(self, module: str) -> str:
         """Give the full name of what follows `from`."""
@@ -65,6 +71,14 @@ class SourceFile:
             package = package.rpartition(".")[0]
         return ".".join(filter(None, [package, module[level:]]))
 
+    def ask(self, statement: Statement, name: str, known: Container[str]) -> str:
+        """Give the module that an import asks for by one of its names, of those that are known."""
+        if not statement.module:
+            return name
+        base = self.resolve(statement.module)
+        full = f"{base}.{name}"
+        return full if full in known else base
+
 
 @dataclass
 class Project:
@@ -73,6 +87,7 @@ class Project:
     root: Path
     files: dict[str, SourceFile]  # by relative path
     unread: dict[str, str]
+    settings: list[tuple[str, str, int]] = field(default_factory=list)  # (dotted name, file, line)
 
     @cached_property
     def _taken(self) -> dict[str, list[tuple[str, int]]]:
@@ -82,19 +97,23 @@ class Project:
                 parts = dotted.split(".")
                 for end in range(1, len(parts) + 1):
                     taken[".".join(parts[:end])].append((file.path, line))
+        for dotted, path, line in self.settings:
+            taken[dotted].append((path, line))
         return taken
 
     def find_taker(self, module: str, name: str, *, but: str) -> str:
         """Give the place in another file that takes `name` out of `module`, or that takes everything."""
         places = [(path, line) for path, line in self._taken.get(f"{module}.{name}", ()) if path != but]
         places += [
-            (file.path, 1) for file in self.files.values() if module in file.stars and file.path != but
+            (file.path, 1)
+            for file in self.files.values()
+            if module in file.stars | file.claimed and file.path != but
         ]
         return "{}:{}".format(*min(places)) if places else ""
 
     def find_user(self, module: str) -> str:
         """Give the place that reaches `module` by its dotted name without importing it itself."""
-        for path in sorted({path for path, _ in self._taken.get(module, ())}):
+        for path in sorted({path for path, _ in self._taken.get(module, ())} & self.files.keys()):
             file = self.files[path]
             asked = (f"{each}.".startswith(f"{module}.") for each in (file.module, *file.asked))
             lines = [line for chain, line in file.chains.items() if f"{chain}.".startswith(f"{module}.")]
@@ -154,7 +173,20 @@ def read_project(root: Path) -> Project:
             _read_references(files[name])
         except (SyntaxError, ValueError, RecursionError, OSError) as error:
             unread[name] = f"cannot be parsed: {error}"
-    return Project(root, files, unread)
+    packages = {file.module.partition(".")[0] for file in files.values()}
+    settings = [row for row in _read_settings(root) if row[0].partition(".")[0] in packages]
+    return Project(root, files, unread, settings)
+
+
+def _read_settings(root: Path) -> Iterator[tuple[str, str, int]]:
+    """Give what looks like a name in files that entry points and configurations are read from."""
+    for path in sorted(root.rglob("*")):
+        wanted = path.suffix in _SETTINGS and ".git" not in path.parts and path.is_file()
+        if wanted and path.stat().st_size < _MOST_BYTES:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            for number, line in enumerate(lines, start=1):
+                for match in _NAMED.finditer(line):
+                    yield match[0].replace(":", "."), path.relative_to(root).as_posix(), number
 
 
 def _name_module(root: Path, path: Path) -> tuple[str, bool]:
@@ -193,11 +225,19 @@ def _read_references(file: SourceFile) -> None:
                 file.chains.setdefault(f"{module}.{alias.name}", node.lineno)
                 roots[alias.asname or alias.name] = f"{module}.{alias.name}"
     for node in ast.walk(file.tree):
+        file.claimed.update(_list_claimed(node))
         for dotted in _list_dotted(node, roots):
             found = file.patched if isinstance(node, ast.Constant) else file.chains
             found.setdefault(dotted, node.lineno)  # type: ignore[attr-defined]
             if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
                 file.stored.add(dotted)
+
+
+def _list_claimed(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+        names = [getattr(target, "attr", getattr(target, "id", "")) for target in node.targets]
+        if "__module__" in names:
+            yield str(node.value.value)
 
 
 def _list_dotted(node: ast.AST, roots: dict[str, str]) -> Iterator[str]:

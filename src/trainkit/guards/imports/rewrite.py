@@ -10,7 +10,7 @@ from trainkit.errors import UsageError
 from trainkit.guards.imports.names import Statement
 
 if TYPE_CHECKING:
-    from trainkit.guards.imports.advice import Placement
+    from trainkit.guards.imports.edits import Placement
 
 _GETATTR = """\
 _LAZY = {{  # name -> where it is loaded from, on first use
