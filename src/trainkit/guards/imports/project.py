@@ -205,25 +205,13 @@ def _name_module(root: Path, path: Path) -> tuple[str, bool]:
 
 
 def _read_references(file: SourceFile) -> None:
-    roots: dict[str, str] = {}
+    """Note what a file takes from modules: by import, by attribute, by name in a string."""
+    roots: dict[str, str] = {}  # name -> what it stands for
     for node in ast.walk(file.tree):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                file.asked.add(alias.name)
-                roots[alias.asname or alias.name.partition(".")[0]] = (
-                    alias.name if alias.asname else alias.name.partition(".")[0]
-                )
+            _read_import(file, node, roots)
         elif isinstance(node, ast.ImportFrom):
-            module = file.resolve("." * node.level + (node.module or ""))
-            file.asked.add(module)
-            for alias in node.names:
-                file.takes.append((module, alias.name, node.lineno))
-                if alias.name == "*":
-                    file.stars.add(module)
-                    continue
-                file.asked.add(f"{module}.{alias.name}")
-                file.chains.setdefault(f"{module}.{alias.name}", node.lineno)
-                roots[alias.asname or alias.name] = f"{module}.{alias.name}"
+            _read_import_from(file, node, roots)
     for node in ast.walk(file.tree):
         file.claimed.update(_list_claimed(node))
         for dotted in _list_dotted(node, roots):
@@ -231,6 +219,27 @@ def _read_references(file: SourceFile) -> None:
             found.setdefault(dotted, node.lineno)  # type: ignore[attr-defined]
             if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
                 file.stored.add(dotted)
+
+
+def _read_import(file: SourceFile, node: ast.Import, roots: dict[str, str]) -> None:
+    for alias in node.names:
+        file.asked.add(alias.name)
+        top = alias.name.partition(".")[0]
+        roots[alias.asname or top] = alias.name if alias.asname else top
+
+
+def _read_import_from(file: SourceFile, node: ast.ImportFrom, roots: dict[str, str]) -> None:
+    module = file.resolve("." * node.level + (node.module or ""))
+    file.asked.add(module)
+    for alias in node.names:
+        file.takes.append((module, alias.name, node.lineno))
+        if alias.name == "*":
+            file.stars.add(module)
+            continue
+        full = f"{module}.{alias.name}"
+        file.asked.add(full)
+        file.chains.setdefault(full, node.lineno)
+        roots[alias.asname or alias.name] = full
 
 
 def _list_claimed(node: ast.AST) -> Iterator[str]:

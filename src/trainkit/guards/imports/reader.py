@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
+from collections.abc import Iterable
 
 from trainkit.guards.imports.names import Holder, Names, Statement, Use
 from trainkit.guards.imports.scopes import Scope, list_annotations, list_arguments, list_bound
@@ -95,16 +96,20 @@ class _Reader(ast.NodeVisitor):
     def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
         module = "." * node.level + (node.module or "") if isinstance(node, ast.ImportFrom) else ""
         targets = [(a.name, a.asname or (a.name if module else a.name.partition(".")[0])) for a in node.names]
-        inner = self._scopes[-1] if self._scopes else None
-        is_global = inner is not None and any(target in inner.declared for _, target in targets)
-        in_class = inner is not None and inner.kind == "class" and self._in_function() is None
-        if inner is None or is_global or in_class:
-            here = self._places[-1] if self._places else "top"
-            place = here if inner is None else "function" if is_global else "class"
+        place = self._find_place(target for _, target in targets)
+        if place:
             explicit = frozenset(a.asname for a in node.names if a.asname and a.asname == a.name)
             end = node.end_lineno or node.lineno
-            statement = Statement(node.lineno, end, module, tuple(targets), place, explicit)
-            self.names.statements.append(statement)
+            self.names.statements.append(Statement(node.lineno, end, module, tuple(targets), place, explicit))
+
+    def _find_place(self, targets: Iterable[str]) -> str:
+        """Say where an import stands; nothing for one in a function, unless it binds names of the module."""
+        if not self._scopes:
+            return self._places[-1] if self._places else "top"
+        inner = self._scopes[-1]
+        if any(target in inner.declared for target in targets):
+            return "function"
+        return "class" if inner.kind == "class" and self._in_function() is None else ""
 
     visit_ImportFrom = visit_Import  # noqa: N815
 
