@@ -126,6 +126,25 @@ def test_a_child_left_behind_does_not_hold_the_program_up(trees):
     assert not _is_running(int((trees[0].path / "pid").read_text()))
 
 
+def test_a_child_that_is_stopped_while_it_tells_its_sources_tells_none(trees):
+    """As multiprocessing's resource tracker, which outlives its program by a moment."""
+    child = (
+        "import json, time\n"
+        "def dump(loaded, file): file.write('{'); file.flush(); time.sleep(60)\n"
+        "json.dump = dump\n"
+    )
+    code = (
+        "import glob, os, subprocess, sys, time\n"
+        f"subprocess.Popen([sys.executable, '-c', {child!r}])\n"
+        "folder = os.environ['TRAINKIT_SOURCES']\n"
+        "while not any(os.path.getsize(path) for path in glob.glob(folder + '/*')): time.sleep(0.01)\n"
+        "import pack\n"
+    )
+    done = run_in_tree(trees[0], ["python", "-c", code], timeout_s=60)
+
+    assert done.own == (f"{trees[0].path}/src/pack/__init__.py",)
+
+
 def test_a_program_that_does_not_exist_is_said(trees):
     """The message names the program."""
     with pytest.raises(CannotJudgeError, match="no-such-program: No such file"):

@@ -211,7 +211,7 @@ def run_probe(tree: Tree, target: Target, mode: str, *, prove: bool) -> dict[str
         if done.returncode:
             message = f"{target.describe()} fails on the {tree.side} side"
             raise CannotJudgeError("import-failed", message, evidence=done.last_words())
-        written = [marshal.loads(path.read_bytes()) for path in Path(folder).iterdir()]  # noqa: S302  # our own
+        written = [marshal.loads(path.read_bytes()) for path in Path(folder).glob("*.facts")]  # noqa: S302  # our own
         if not written:
             message = (
                 f"{target.describe()}: no Python process of it told what it imported; it must be started "

@@ -280,8 +280,10 @@ def start(folder: str, mode: str) -> None:
             after = list_shared_objects()
             facts |= {"modules": list_modules(), "shared": [path for path in after if path not in shared]}
             facts |= witness.report()
-        with open(f"{folder}/{os.getpid()}", "wb") as file:  # noqa: PTH123
+        path = f"{folder}/{os.getpid()}"
+        with open(path, "wb") as file:  # noqa: PTH123
             marshal.dump(facts, file, 2)
+        os.replace(path, f"{path}.facts")  # noqa: PTH105  # whole or not at all
 
     atexit.register(write)
     started = time.time_ns()

@@ -28,8 +28,10 @@ def _write_sources() -> None:
                 loaded["own"].append(path)
             elif path.startswith(foreign) and "site-packages" not in path:
                 loaded["foreign"].append(path)
-        with open(os.path.join(os.environ["TRAINKIT_SOURCES"], f"{os.getpid()}.json"), "w") as file:
+        path = os.path.join(os.environ["TRAINKIT_SOURCES"], f"{os.getpid()}")
+        with open(path, "w") as file:
             json.dump(loaded, file)
+        os.replace(path, f"{path}.json")  # whole or not at all: a child may be killed right here
     except Exception as error:
         print(f"trainkit: could not write the loaded sources: {error!r}", file=sys.stderr)
 
