@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainkit.guards.bench.judge import Threshold, _confirm_grown
-from trainkit.guards.bench.pairs import Sample
+from trainkit.guards.bench.pairs import Plan, Sample, has_enough_rounds
 from trainkit.guards.bench.rule import (
     Interval,
     Outcome,
@@ -131,3 +131,23 @@ def test_memory_grows_where_two_of_three_pairs_say_so(peaks, is_grown):
 
 def said(peak_kib):
     return {"allocated": peak_kib << 10, "resident": [peak_kib << 20, 0]}
+
+
+@pytest.mark.parametrize(
+    ("wall_ns", "noise", "expected"),
+    [
+        (1e9, 0.002, 8),  # slow, and a slow-down worth naming would show
+        (1e9, 0.2, 24),  # slow and noisy: as often as is worth its time
+        (1e6, 0.002, 12),  # fast ones go on by all orders of three workers
+        (1e6, 0.2, 240),
+    ],
+)
+def test_the_width_decides_how_often_is_measured(wall_ns, noise, expected):
+    """Bounds that are a margin away end a fast benchmark; a slow one ends where its verdict would be settled."""
+    sample = Sample("work", calibration=[{"wall": wall_ns, "cpu": wall_ns}])
+    plan = Plan(alpha=0.01, margins={"work": 0.01})
+    while not has_enough_rounds(sample, plan, 3, late=False):
+        sign = (-1) ** len(sample.rounds)
+        sample.rounds.append([{"cpu": 1000.0}, {"cpu": 1000.0 * math.exp(sign * noise)}, {"cpu": 1000.0}])
+
+    assert len(sample.rounds) == expected

@@ -17,7 +17,7 @@ from typing import Any
 
 from trainkit.errors import CannotJudgeError
 from trainkit.guards.bench.layout import make_fixer, pad_environment
-from trainkit.guards.bench.rule import Interval, bound_median, num_values_needed
+from trainkit.guards.bench.rule import Interval, bound_median, num_values_needed, resolution_of
 from trainkit.repo.process import Running, prove_sources, start_in_tree
 from trainkit.repo.trees import Tree
 
@@ -25,7 +25,8 @@ _WORKER = Path(__file__).with_name("worker.py")
 _BATCH_NS = 10e6  # a batch is as many calls as fit, and one at least
 _UNIT_NS = 0.2e6  # calls shorter than this are timed in groups
 _CALIBRATION_S = 0.05
-_SLOW_NS = 50e6  # calls longer than this are measured as often as a bound needs, once more, no further
+_SLOW_NS = 50e6  # calls longer than this are measured until a slow-down worth naming would show, no further
+_SLOW_ROUNDS = 24
 _ROUNDS_AT_A_TIME = 6  # all orders of three workers
 _MOST_ROUNDS = 240
 _SECONDS = 6.0  # of measuring one benchmark in one pair, once there are enough rounds for a bound
@@ -285,19 +286,9 @@ def _run_rounds(waiting: list[Worker], sample: Sample, plan: Plan) -> None:
             _ask(worker, sample, waiting, "calibrate", seconds=_CALIBRATION_S) for worker in workers
         ]
         _choose(sample)
-        margin = plan.margins[sample.name]
-        is_slow = sample.calibration[0]["wall"] > _SLOW_NS
-        least = num_values_needed(plan.alpha) + (1 if is_slow else 5)
         deadline = time.monotonic() + _MOST_WAIT * _SECONDS
-        for number, order in enumerate(cycle(_ORDERS[len(workers)])):
-            enough = number >= least and (is_slow or number % _ROUNDS_AT_A_TIME == 0)
-            if enough and (
-                len(workers) == 1
-                or number >= _MOST_ROUNDS
-                or time.monotonic() > deadline
-                or sample.spent_s() > _SECONDS
-                or _is_narrow(sample, plan.alpha, margin)
-            ):
+        for order in cycle(_ORDERS[len(workers)]):
+            if has_enough_rounds(sample, plan, len(workers), late=time.monotonic() > deadline):
                 break
             size = {"units": sample.units, "loops": sample.loops, "cpu": sample.choose_cpu()}
             row: list[Message] = [{} for _ in workers]
@@ -329,8 +320,22 @@ def _waits(said: Message) -> bool:
     return bool(by_itself and said["cpu"] < 0.9 * said["wall"])
 
 
+def has_enough_rounds(sample: Sample, plan: Plan, num_workers: int, *, late: bool) -> bool:
+    """Say whether more rounds are not worth their time: the width decides, never the direction."""
+    number, margin = len(sample.rounds), plan.margins[sample.name]
+    is_slow = sample.calibration[0]["wall"] > _SLOW_NS
+    if number < num_values_needed(plan.alpha) + (1 if is_slow else 5):
+        return False
+    if number % _ROUNDS_AT_A_TIME and not is_slow:
+        return False
+    if late or num_workers == 1 or number >= (_SLOW_ROUNDS if is_slow else _MOST_ROUNDS):
+        return True
+    if sample.spent_s() > _SECONDS and not is_slow:
+        return True
+    return _is_narrow(sample, plan.alpha, resolution_of(margin) - margin if is_slow else margin)
+
+
 def _is_narrow(sample: Sample, alpha: float, margin: float) -> bool:
-    """Say whether more rounds would change nothing: the width decides, never the direction."""
     interval = sample.interval(alpha)
     return max(interval.estimate - interval.low, interval.high - interval.estimate) <= margin
 
