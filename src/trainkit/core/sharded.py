@@ -10,6 +10,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import EnumType
 from pathlib import Path
 from typing import Any, cast
 
@@ -162,7 +163,16 @@ class _Unpickler(pickle.Unpickler):
         is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
         if is_dtype or (module, name) in _DESCRIPTION:
             return super().find_class(module, name)
+        if (module, name) == ("builtins", "getattr"):
+            return _take_member
         raise pickle.UnpicklingError(f"{METADATA} names {module}.{name}, which describes no tensor")
+
+
+def _take_member(kind: Any, name: Any) -> Any:
+    """Stand in for `getattr`, by which Python 3.11.0 to 3.11.3 write a member of an enumeration."""
+    if not isinstance(kind, EnumType) or name not in kind.__members__:
+        raise pickle.UnpicklingError(f"{METADATA} names {name!r} of {kind!r}, which describes no tensor")
+    return kind[name]
 
 
 def _read_metadata(path: Path) -> Metadata:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -763,6 +764,34 @@ def test_a_bomb_is_refused(copied: Path, tmp_path: Path, file: str) -> None:
     if file == METADATA:
         pickle.loads((copied / file).read_bytes())
         assert bomb.path.exists()
+
+
+class OldPickler(pickle.Pickler):
+    """Writes members of enumerations as Python 3.11.0 to 3.11.3 do, and of other classes an attribute."""
+
+    def __init__(self, file: Any, attribute: str = "") -> None:
+        super().__init__(file)
+        self.attribute = attribute
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, Enum):
+            return getattr, (type(value), self.attribute or value.name)
+        return NotImplemented
+
+
+@pytest.mark.parametrize("attribute", ["", "mro"])
+def test_members_of_enumerations_are_read_by_name(copied: Path, attribute: str) -> None:
+    """As an older Python writes them; nothing else is had by `getattr`."""
+    metadata = pickle.loads((copied / METADATA).read_bytes())
+    with (copied / METADATA).open("wb") as file:
+        OldPickler(file, attribute).dump(metadata)
+    sign(copied)
+
+    if attribute:
+        assert "'mro' of <enum '_MEM_FORMAT_ENCODING'>, which describes no tensor" in refuse(copied)
+    else:
+        read = sharded._read_metadata(copied)
+        assert read.state_dict_metadata.keys() == metadata.state_dict_metadata.keys()
 
 
 def test_an_entry_that_is_no_tensor_is_refused(copied: Path) -> None:
