@@ -131,8 +131,8 @@ def run_equal(number: int, targets: dict[str, str]) -> tuple[Counter[str], list[
 
 @contextlib.contextmanager
 def keep_busy(number: int) -> Iterator[None]:
-    """Run `number` processes that do nothing but work."""
-    code = "while True: sum(range(100000))"
+    """Run `number` processes that do nothing but work, and end with us even where we are killed."""
+    code = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100000))"
     busy = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(number)]
     try:
         yield

@@ -22,7 +22,6 @@ of any size add up; the table counts them.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 import os
@@ -33,9 +32,11 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from imports import keep_busy
 
 from trainkit.guards.bench.check import BenchSettings, run
 from trainkit.guards.bench.pairs import Suite
@@ -232,20 +233,6 @@ def calibrate_products() -> float:
         return float(_run_python(["-c", code], Path(name)))
 
 
-@contextlib.contextmanager
-def keep_busy(busy: bool) -> Iterator[None]:
-    """Keep one core busy with another process, if asked."""
-    if not busy:
-        yield
-        return
-    burner = subprocess.Popen([sys.executable, "-c", "while True: sum(range(100000))"])
-    try:
-        yield
-    finally:
-        burner.kill()
-        burner.wait()
-
-
 RULES = {"ours": judge_ours, "pytest": judge_pytest, "asv": judge_asv}
 
 
@@ -255,7 +242,7 @@ def run_trials(options: argparse.Namespace) -> None:
     rng = random.Random()
     if options.workload == "t":
         os.environ["POWER_PRODUCTS"] = repr(calibrate_products())
-    with keep_busy(options.busy), options.output.open("a") as output:
+    with keep_busy(int(options.busy)), options.output.open("a") as output:
         for _ in range(options.trials):
             os.environ["POWER_PAD"] = "x" * rng.randrange(6000)
             start = time.monotonic()
