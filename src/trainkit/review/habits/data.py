@@ -68,7 +68,6 @@ def _iterate_fits(file: File, scope: Scope) -> Iterator[tuple[int, tuple[str, ..
         if isinstance(value, ast.Call) and _FITTED.search(dotted(value.func))
         for name in names
     }
-    targets = {id(call): names for _, names, value in scope.assigned for call in ast.walk(value)}
     for call in scope.calls:
         receiver = call.receiver
         fitted = receiver in made or _FITTED.search(receiver) or _SCALER.search(receiver.rpartition(".")[2])
@@ -76,7 +75,7 @@ def _iterate_fits(file: File, scope: Scope) -> Iterator[tuple[int, tuple[str, ..
             data = dotted(call.node.args[0]).partition(".")[0]
             yield (
                 call.line,
-                targets.get(id(call.node), ()),
+                _find_targets(scope, call.node),
                 call.node,
                 f"{call.name}({ast.unparse(call.node.args[0])})",
                 data,
@@ -84,6 +83,13 @@ def _iterate_fits(file: File, scope: Scope) -> Iterator[tuple[int, tuple[str, ..
     for line, names, value in scope.assigned:
         if data := _find_standardized(value):
             yield line, names, value, f"{', '.join(names)} = {ast.unparse(value)}", data
+
+
+def _find_targets(scope: Scope, call: ast.Call) -> tuple[str, ...]:
+    """Give the names that a statement binds to a value with this call in it."""
+    return next(
+        (names for _, names, value in scope.assigned if any(each is call for each in ast.walk(value))), ()
+    )
 
 
 def _find_standardized(value: ast.expr) -> str:
