@@ -208,6 +208,7 @@ BAD_INPUTS = [
     (["bench", "--margin", "0"], None, 2, r"settings-range: .*margin = 0.0: must be at least 0.001"),
     (["bench", "/tmp"], None, 2, r"settings-range: .*folder = '/tmp': must be a path inside the project"),
     (["bench", "--json", "no/x.json"], None, 2, r"output-not-writable: no/x.json: no file can"),
+    (["bench", "--history", "a.py"], None, 2, r"output-not-writable: a.py: no folder can be made there"),
     (
         ["bench"],
         "[tool.trainkit.bench.thresholds.a]\nmargn = 1\n",

@@ -29,6 +29,8 @@ def run(argv: list[str]) -> int:
     """Judge the benchmarks; without `--base` there is nothing to compare with."""
     options = _make_parser().parse_args(argv)
     check_output(options.json)
+    if options.history is not None and options.history.exists() and not options.history.is_dir():
+        raise UsageError("output-not-writable", f"{options.history}: no folder can be made there")
     overrides: dict[str, Any] = {
         key: value for key in ("folder", "keyword", "margin") if (value := getattr(options, key)) is not None
     }

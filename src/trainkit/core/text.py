@@ -157,7 +157,8 @@ def _open_text(file: SourceFile) -> Mapped | Held:
         except UnicodeDecodeError as error:
             line = num_lines + error.object.count(b"\n", 0, error.start)
             byte = f"byte 0x{error.object[error.start]:02x} is no UTF-8"
-            message = f"'{file.shown}', line {line}: {byte}; save it as UTF-8"
+            advice = "give it decompressed" if text.data[:2] == b"\x1f\x8b" else "save it as UTF-8"
+            message = f"'{file.shown}', line {line}: {byte}; {advice}"
             raise UsageError("data-unreadable", message) from error
         num_lines += block.count(b"\n")
     if text.data.find(b"\r") < 0:

@@ -1,5 +1,6 @@
 """Windows, splits, order and limits."""
 
+import gzip
 import math
 import pickle
 import random
@@ -195,6 +196,14 @@ def test_other_encoding_is_explained(tmp_path):
         read_documents(str(path))
 
     assert caught.value.slug == "data-unreadable"
+
+
+def test_a_compressed_text_is_refused(tmp_path):
+    """With what to do about it."""
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"some text"))
+    with pytest.raises(UsageError, match="no UTF-8; give it decompressed"):
+        read_documents(str(path))
 
 
 def test_nothing_to_train_on_is_refused(tmp_path):

@@ -84,7 +84,9 @@ def test_a_damaged_gzip_is_explained(tmp_path):
     whole = gzip.compress(ROWS.encode())
     for number, data in enumerate((whole[:-20], whole[:-8] + bytes(8))):
         path = write(tmp_path / f"{number}.csv.gz", data)
-        with pytest.raises(UsageError, match=rf"{number}\.csv\.gz': damaged gzip: "):
+        with pytest.raises(
+            UsageError, match=rf"{number}\.csv\.gz': damaged gzip: .*; fetch or compress it again"
+        ):
             build_table(config_of(path), seed=0)
     with pytest.raises(UsageError, match="format cannot be told"):
         build_table(config_of(write(tmp_path / "x.parquet.gz", whole)), seed=0)

@@ -110,7 +110,7 @@ def _read_piece(file: SourceFile, stream: BinaryIO, size: int) -> bytes:
     try:
         return stream.read(size)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise refuse(f"'{file.shown}'", f"damaged gzip: {error}") from error
+        raise refuse(f"'{file.shown}'", f"damaged gzip: {error}", "fetch or compress it again") from error
 
 
 def _decode(file: SourceFile, raw: bytes, first_line: int) -> str:
