@@ -6,6 +6,7 @@ A file is mapped, not read: what is held of it are the places of its documents a
 from __future__ import annotations
 
 import codecs
+import itertools
 import mmap
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -64,8 +65,8 @@ class Documents:
     @classmethod
     def hold(cls, documents: Sequence[bytes]) -> Documents:
         """Give documents that are in memory."""
-        places = ((number, 0, len(each)) for number, each in enumerate(documents))
-        return cls([Held(each) for each in documents], _as_places(places))
+        ends = [*itertools.accumulate(map(len, documents), initial=0)]
+        return cls([Held(b"".join(documents))], _as_places((0, *each) for each in itertools.pairwise(ends)))
 
 
 class Windows(Batched):
@@ -83,23 +84,24 @@ class Windows(Batched):
         left = numpy.repeat(num_targets, num_windows) - offset
         columns = numpy.repeat(text, num_windows), numpy.repeat(start, num_windows) + offset
         self._rows = numpy.stack([*columns, numpy.minimum(left, sequence_length)], axis=1)
-        self._texts, self._sequence_length = texts, sequence_length
+        self._texts, self._steps = texts, numpy.arange(sequence_length + 1)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Give tokens and targets, int64 (windows, time) each."""
-        rows = self._rows[indices]
-        found = numpy.zeros((len(rows), self._sequence_length + 1), numpy.uint8)
-        for into, (text, start, length) in zip(found, rows.tolist(), strict=True):
-            into[: length + 1] = numpy.frombuffer(self._texts[text].data, numpy.uint8, length + 1, start)
-        tokens, targets = (
-            torch.from_numpy(part.astype(numpy.int64)) for part in (found[:, :-1], found[:, 1:])
-        )
-        lengths = torch.from_numpy(rows[:, 2:])
-        padding = torch.arange(self._sequence_length) >= lengths
-        return Batch(tokens.masked_fill_(padding, 0), targets.masked_fill_(padding, IGNORE_INDEX))
+        text, start, length = self._rows[indices].T
+        found = numpy.empty((len(text), len(self._steps)), numpy.uint8)
+        for number in {*text.tolist()}:
+            chosen = text == number
+            data = numpy.frombuffer(self._texts[number].data, numpy.uint8)
+            found[chosen] = data.take(start[chosen, None] + self._steps, mode="clip")
+        tokens, targets = found[:, :-1].astype(numpy.int64), found[:, 1:].astype(numpy.int64)
+        if length.min(initial=tokens.shape[1]) < tokens.shape[1]:
+            padding = self._steps[:-1] >= length[:, None]
+            tokens[padding], targets[padding] = 0, IGNORE_INDEX
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(targets))
 
 
 def build_text(config: TextConfig, *, seed: int) -> Loaders:
