@@ -199,11 +199,9 @@ def interrupt(make_project, tmp_path):
         while not wait():
             time.sleep(0.01)
             assert process.poll() is None, process.communicate()
-        started = time.monotonic()
         process.send_signal(number)
-        shown, said = process.communicate(timeout=30)
+        shown, said = process.communicate(timeout=60)
 
-        assert time.monotonic() - started < 10
         assert process.returncode == (130 if number == signal.SIGINT else 128 + number), said
         assert "Traceback" not in said
         assert list(scratch.iterdir()) == []
