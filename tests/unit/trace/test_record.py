@@ -116,13 +116,22 @@ print(random.random(), torch.get_rng_state().sum().item())
 AS_IT_IS = {"deterministic": False, "seeds": False}
 
 
+@pytest.fixture(scope="module")
+def recorded():
+    """What was recorded of programs that were not edited."""
+    return {}
+
+
 @pytest.fixture
-def differ(run):
+def differ(run, recorded):
     """Record a program and an edited one; gives the comparison. An edit that is not there proves nothing."""
 
     def compare_edited(source: str, old: str, new: str, **more):
         assert old in source
-        done = run(source, **more), run(source.replace(old, new), **more)
+        key = source, repr(more)
+        if key not in recorded:
+            recorded[key] = run(source, **more)
+        done = recorded[key], run(source.replace(old, new), **more)
         for item in done:
             assert item.returncode == 0, item.stderr
         return compare(iter(done[0].events()), iter(done[1].events()))
