@@ -15,7 +15,7 @@ from pathlib import Path
 from trainkit.guards.context import Context
 from trainkit.review.bodies import read_bodies
 from trainkit.review.model import CloneClass, Place
-from trainkit.review.sources import Source, list_tree, read_files
+from trainkit.review.sources import Source, find_unreadable, list_tree, read_files
 from trainkit.review.uneven import gained, uneven
 from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict, status_of
 
@@ -113,12 +113,10 @@ def _list_uneven(old: Sequence[Source], new: Sequence[Source]) -> Iterator[Findi
 
 
 def _list_unmeasured(old: Sequence[Source], new: Sequence[Source]) -> Iterator[Finding]:
-    known = {source.path for source in old if source.error} | {source.blob for source in old if source.error}
-    for source in new:
-        if source.error:
-            yield Finding(
-                rule="duplication-unmeasured",
-                message=f"{source.path} could not be read: {source.error}",
-                severity=Severity.WARNING if known & {source.path, source.blob} else Severity.ERROR,
-                file=source.path,
-            )
+    for source, is_known in find_unreadable(new, old):
+        yield Finding(
+            rule="duplication-unmeasured",
+            message=f"{source.path} could not be read: {source.error}",
+            severity=Severity.WARNING if is_known else Severity.ERROR,
+            file=source.path,
+        )

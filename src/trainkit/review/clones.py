@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ast
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from trainkit.review.bodies import Body, read_bodies
-from trainkit.review.drift import describe_drift
+from trainkit.review.drift import MOST, describe_drift
 from trainkit.review.model import CloneClass, Place
 from trainkit.review.normal import Normaliser
 from trainkit.review.runs import find_runs
@@ -32,8 +33,9 @@ def extract(tree: ast.Module, source: bytes) -> dict[str, Any]:
     """Give statements, units, imports and marks of intended copies of one file."""
     normal = Normaliser(tree)
     names = {unit[0].rpartition(".")[2] for unit in normal.units} - {"", "main"}
-    words = [names.intersection(one[4]) for one in normal.statements]
-    calls = [tuple(sorted(set().union(*words[unit[4] : unit[5]]))) for unit in normal.units]
+    called = [(at, name) for at, name in normal.calls if name in names]
+    spans = [tuple(bisect_left(called, (at,)) for at in unit[4:6]) for unit in normal.units]
+    calls = [tuple(sorted({name for _, name in called[start:stop]})) for start, stop in spans]
     marks = {
         source.count(b"\n", 0, found.start()) + 1: (found[1] or found[2] or b"no reason given").decode(
             errors="replace"
@@ -46,7 +48,7 @@ def extract(tree: ast.Module, source: bytes) -> dict[str, Any]:
 def find_clones(sources: Sequence[Source]) -> list[CloneClass]:
     """Give the classes of copies, largest saving first; runs are those inside what is no copy as a whole."""
     bodies = [body for source in sources for body in read_bodies(source)]
-    classes = find_functions(bodies)
+    classes = _join_methods(find_functions(bodies))
     whole = {place for one in classes if one.grade != "related" for place in one.members}
     runs = find_runs([body for body in bodies if body.place not in whole])
     return sorted([*classes, *runs], key=lambda one: (-one.num_lines_saved, one.fingerprint))
@@ -70,6 +72,43 @@ def find_functions(bodies: Sequence[Body]) -> list[CloneClass]:
     ]
 
 
+def _join_methods(classes: Sequence[CloneClass]) -> list[CloneClass]:
+    """Make one of the copies of several methods of the same classes: what was copied is the class."""
+    joined: dict[frozenset[tuple[str, str]], list[CloneClass]] = defaultdict(list)
+    alone = []
+    for each in classes:
+        owners = frozenset((place.path, place.name.rpartition(".")[0]) for place in each.members)
+        is_whole = each.grade != "related" and len(owners) == len(each.members)
+        if is_whole and all(owner for _, owner in owners):
+            joined[owners].append(each)
+        else:
+            alone.append(each)
+    return [*alone, *(group[0] if len(group) == 1 else _join(group) for group in joined.values())]
+
+
+def _join(group: Sequence[CloneClass]) -> CloneClass:
+    places: dict[tuple[str, str], list[Place]] = defaultdict(list)
+    for place in (place for each in group for place in each.members):
+        places[place.path, place.name.rpartition(".")[0]].append(place)
+    group = sorted(group, key=lambda each: each.members[0].line)
+    drift = tuple(line for each in group for line in each.drift)
+    reasons = [each.intended for each in group]
+    return CloneClass(
+        kind="class",
+        grade="equal" if all(each.grade == "equal" for each in group) else "near",
+        members=tuple(
+            Place(path, min(place.line for place in its), max(place.end for place in its), name)
+            for (path, name), its in sorted(places.items())
+        ),
+        num_bodies=max(each.num_bodies for each in group),
+        num_lines_saved=sum(each.num_lines_saved for each in group),
+        fingerprint=f"{hash(tuple(sorted(each.fingerprint for each in group))) & (1 << 64) - 1:016x}",
+        signature=", ".join(dict.fromkeys(f"{each.members[0].name.rpartition('.')[2]}()" for each in group)),
+        drift=(*drift[:MOST], f"and {len(drift) - MOST} more") if len(drift) > MOST else drift,
+        intended=reasons[0] if all(reasons) else "",
+    )
+
+
 def _list_members(shapes: Sequence[Shape]) -> list[Body]:
     found = sorted(
         (body for shape in shapes for body in shape.bodies), key=lambda one: (one.source.path, one.line)
@@ -83,13 +122,13 @@ def _list_members(shapes: Sequence[Shape]) -> list[Body]:
 
 
 def _make_class(shapes: Sequence[Shape], members: Sequence[Body]) -> CloneClass:
-    first, body = shapes[0], shapes[0].bodies[0]
-    saved = [
-        sum([one[3] - one[2] + 1 for one in body.statements if one[3] and one[0] in first.keys]) + 1
-        for body in members
-    ]
+    first = shapes[0]
+    body = next((each for each in members if each.kind == "function"), first.bodies[0])
+    like = {its: similarity(first, shape) for shape in shapes for its in shape.bodies}
+    saved = [_count_lines(body, first, like[body]) for body in members]
     grade = _grade(shapes, members)
-    alike = {its for shape in shapes if similarity(first, shape) >= _NEAR for its in shape.bodies}
+    otherwise = {its for shape in first.otherwise for its in shape.bodies}  # written in another way
+    alike = {its for its, score in like.items() if score >= _NEAR} - otherwise
     reasons = [one.intended for one in members]
     return CloneClass(
         kind="function",
@@ -104,11 +143,23 @@ def _make_class(shapes: Sequence[Shape], members: Sequence[Body]) -> CloneClass:
     )
 
 
+def _count_lines(body: Body, first: Shape, like: float) -> int:
+    """Give how many lines of a copy the first shape has; a near one may have written them in another way."""
+    written, usual = (
+        [(one[0], one[3] - one[2] + 1) for one in each.statements if one[3]]
+        for each in (body, first.bodies[0])
+    )
+    same = sum([size for key, size in written if key in first.keys])
+    most = min(sum([size for _, size in each]) for each in (written, usual))
+    return max(same, round(like * most) if like >= _NEAR else 0) + 1
+
+
 def _grade(shapes: Sequence[Shape], members: Sequence[Body]) -> str:
     """Near is a class most of whose members have a near copy in it."""
+    kept, found = set(members), []
+    shapes = [shape for shape in shapes if not kept.isdisjoint(shape.bodies)]
     if len(shapes) == 1:
         return "equal"
-    kept, found = set(members), []
     for shape in shapes:
         num = len(kept.intersection(shape.bodies))
         best = (

@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from trainkit.review.bodies import Body
 from trainkit.review.expressions import RESULT, Statement
 
-_MOST = 8
+MOST = 8
 
 
 def describe_drift(bodies: Sequence[Body]) -> tuple[str, ...]:
@@ -25,7 +25,7 @@ def describe_drift(bodies: Sequence[Body]) -> tuple[str, ...]:
         if kind is not most:
             who = f" (so in {len(kind)} copies)" if len(kind) > 1 else ""
             lines += [line + who for line in compare(most[0], kind[0])]
-    return (*lines[:_MOST], f"and {len(lines) - _MOST} more") if len(lines) > _MOST else tuple(lines)
+    return (*lines[:MOST], f"and {len(lines) - MOST} more") if len(lines) > MOST else tuple(lines)
 
 
 def compare(usual: Body, odd: Body, *, against: str = "") -> Iterator[str]:
@@ -37,12 +37,21 @@ def compare(usual: Body, odd: Body, *, against: str = "") -> Iterator[str]:
         yield f"{odd.source.path}:{odd.line}: {what}"
     left, right = usual.statements, odd.statements
     pairs: list[tuple[Statement, Statement]] = []
+    blocks: list[tuple[Sequence[Statement], Sequence[Statement]]] = []
     matcher = SequenceMatcher(None, [one[0] for one in left], [one[0] for one in right], autojunk=False)
     for what, i, j, k, m in matcher.get_opcodes():
         if what == "equal":
             pairs += zip(left[i:j], right[k:m], strict=True)
         else:
-            yield from _tell_block(usual, odd, left[i:j], right[k:m], against)
+            blocks.append((left[i:j], right[k:m]))
+    moved = _match_moved(blocks)
+    pairs = _pair_by_names(pairs + moved)
+    gone = {id(one) for pair in moved for one in pair}
+    for old, new in blocks:
+        less, more = ([one for one in side if id(one) not in gone] for side in (old, new))
+        yield from _tell_block(usual, odd, less, more, against)
+    if places := [one for _, one in moved if one[3]]:
+        yield f"{_at(odd, *places)}: in another order than in {against}"
     for one, other in pairs:
         if one[6] != other[6]:
             yield (
@@ -50,6 +59,36 @@ def compare(usual: Body, odd: Body, *, against: str = "") -> Iterator[str]:
                 f"{', '.join(_only(one[6], other[6]))}"
             )
     yield from find_other_names(usual, odd, pairs)
+
+
+def _match_moved(
+    blocks: Sequence[tuple[Sequence[Statement], Sequence[Statement]]],
+) -> list[tuple[Statement, Statement]]:
+    """Give the statements that stand at another place in the other one."""
+    left: dict[int, list[Statement]] = {}
+    for old, _ in blocks:
+        for one in old:
+            left.setdefault(one[0], []).append(one)
+    return [(left[one[0]].pop(0), one) for _, new in blocks for one in new if left.get(one[0])]
+
+
+def _pair_by_names(pairs: Sequence[tuple[Statement, Statement]]) -> list[tuple[Statement, Statement]]:
+    """Among statements of one key, put those together whose names are the same: their order says nothing."""
+    left: dict[tuple[int, tuple[str, ...]], list[Statement]] = {}
+    for one, _ in pairs:
+        left.setdefault((one[0], one[5]), []).append(one)
+    found, odd = [], []
+    for _, other in pairs:
+        if same := left.get((other[0], other[5])):
+            found.append((same.pop(0), other))
+        else:
+            odd.append(other)
+    rest: dict[int, list[Statement]] = {}
+    for (key, _), some in left.items():
+        rest.setdefault(key, []).extend(some)
+    for some in rest.values():
+        some.sort(key=lambda one: (one[2], one[7]))
+    return found + [(rest[other[0]].pop(0), other) for other in odd]
 
 
 def find_other_names(usual: Body, odd: Body, pairs: Sequence[tuple[Statement, Statement]]) -> Iterator[str]:

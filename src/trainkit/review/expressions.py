@@ -59,11 +59,12 @@ class Expressions:
         self._local: set[str] = set()
         self._self = ""
         self._methods: frozenset[str] = frozenset()
+        self.calls: list[tuple[int, str]] = []  # number of the statement, function or method of the own class
         self._words: list[str] = []
         self._names: list[str] = []
         self._literals: list[str] = []
         self._dotted: dict[str, int] = {}
-        self._through: Counter[str] = Counter()  # locals by how often only an attribute of theirs is used
+        self._through: Counter[str] = Counter()  # locals by how often only a named part of theirs is used
 
     def _add(self, node: Any, key: int, *, written: bool = True) -> None:
         words, names, literals = self._words, self._names, self._literals
@@ -139,21 +140,28 @@ class Expressions:
         inner, name = node.value, node.attr
         if type(inner) is ast.Name and inner.id == self._self and inner.id in self._local:
             if name in self._methods:
+                self.calls.append((len(self.statements), name))
                 self._words.append(name)
                 return key_of(name)
-            bound = "=" if type(node.ctx) is ast.Store else ""
-            self._names.append(f"{bound}{inner.id}.{name}")
-            return LOCAL
+            return self._own(node, name)
         found = self.value(inner)
         if found == LOCAL and type(inner) is ast.Name:
             self._through[inner.id] += 1
         self._words.append(name)
         return hash((TAGS["Attribute"], found, key_of(name)))
 
+    def _own(self, node: ast.Attribute | ast.Subscript, name: str) -> int:
+        """Take what an object holds as a local."""
+        bound = "=" if type(node.ctx) is ast.Store else ""
+        self._names.append(f"{bound}{self._self}.{name}")
+        return LOCAL
+
     def _call(self, node: ast.Call) -> int:
         function = node.func
-        if type(function) is ast.Name and function.id in ("dict", "list", "tuple", "set") and not node.args:
-            return self._made(function.id, node.keywords)
+        if type(function) is ast.Name:
+            if function.id in ("dict", "list", "tuple", "set") and not node.args:
+                return self._made(function.id, node.keywords)
+            self.calls.append((len(self.statements), function.id))
         if type(function) is ast.Attribute and function.attr == "format" and not node.keywords:
             text = function.value
             if type(text) is ast.Constant and isinstance(text.value, str):
@@ -273,7 +281,15 @@ class Expressions:
         return self.value(node.value)
 
     def _subscript(self, node: ast.Subscript) -> int:
-        return hash((TAGS["Subscript"], self.value(node.value), self.value(node.slice)))
+        inner, at = node.value, node.slice
+        found = None
+        if type(inner) is ast.Name and type(at) is ast.Constant and isinstance(at.value, str):
+            if inner.id == self._self and inner.id in self._local:
+                return self._own(node, at.value)
+            found = self.value(inner)
+            self._through[inner.id] += found == LOCAL
+        found = self.value(inner) if found is None else found
+        return hash((TAGS["Subscript"], found, self.value(at)))
 
     def _elements(self, node: ast.Tuple | ast.List) -> int:
         return hash((TAGS[type(node).__name__], *map(self.value, node.elts)))

@@ -85,7 +85,7 @@ def list_issues(
 ) -> list[Issue]:
     """Give all issues with priorities and ids, the most urgent first; some of them may be allowed."""
     found = [
-        *(_judge_clones(each) for each in clones if not _is_left_alone(each)),
+        *(_judge_clones(each) for each in clones if not is_left_alone(each)),
         *map(_judge_namesake, namesakes),
         *map(_judge_cycle, cycles),
         *(issue for unit in units for issue in _judge_unit(unit, scripts)),
@@ -147,7 +147,7 @@ def _size(issue: Issue) -> int:
     return sum(place.end - place.line + 1 for place in issue.places)
 
 
-def _is_left_alone(clones: CloneClass) -> bool:
+def is_left_alone(clones: CloneClass) -> bool:
     """Copies that only resemble each other, or are short, are no issue."""
     return clones.grade == "related" or clones.num_lines_saved < _WORTH
 
@@ -164,7 +164,8 @@ def _judge_clones(clones: CloneClass) -> Issue:
     return Issue(
         rule="clone-left-over" if left_over else "clone-drift" if clones.drift else f"clone-{clones.grade}",
         key=clone_key(clones),
-        title=f"{_name_clones(clones)}: {count} copies, " + ("all equal" if one else f"{bodies} bodies"),
+        title=f"{name_clones(clones)}: {count} copies, "
+        + ("all equal" if one else f"{bodies} {'body' if bodies == 1 else 'bodies'}"),
         severity="low" if tests else "medium" if medium or left_over else "low",
         places=clones.members,
         evidence=(*left_over, *(said for said in clones.drift if said not in left_over)),
@@ -179,17 +180,21 @@ def _propose(clones: CloneClass, *, one: bool) -> str:
     if clones.intended:
         return f"The copies are meant ({clones.intended}) and differ: bring them together again."
     proposal = f"Keep one: def {clones.signature}." if clones.signature else "Keep one and import it."
+    if clones.kind == "class":
+        proposal = f"Keep one class, or a base of both with {clones.signature}."
     if one:
         proposal += " Equal after normalisation: safe to merge where the helpers they call are the same;"
         proposal += " --prove shows that training stays the same."
     return proposal
 
 
-def _name_clones(clones: CloneClass) -> str:
+def name_clones(clones: CloneClass) -> str:
     """Give what the copies are called, or how long they are."""
     if clones.kind == "run":
         return f"{min(place.end - place.line for place in clones.members) + 1} lines"
     full = {place.name for place in clones.members}
+    if clones.kind == "class":
+        return f"class {', '.join(sorted(full)[:2])}" + (" and others" if len(full) > 2 else "")
     names = list(
         dict.fromkeys(
             place.name if len(full) == 1 else place.name.rpartition(".")[2] for place in clones.members

@@ -36,14 +36,14 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True)
 class CloneClass:
-    """Pieces of code that do the same: whole functions, or runs of statements inside longer ones.
+    """Pieces of code that do the same: functions, methods of a class, or runs inside longer functions.
 
     `grade` is "equal" (after normalisation), "near" or "related"; `num_bodies` counts the distinct normalised
     bodies. `drift` says in which lines copies differ, `signature` what a function in their place would look
     like. `fingerprint` stays when members are renamed, moved or reformatted.
     """
 
-    kind: str  # "function" or "run"
+    kind: str  # "function", "class" or "run"
     grade: str
     members: tuple[Place, ...]
     num_bodies: int

@@ -86,7 +86,7 @@ class Normaliser(Expressions):
             )
 
     def _is_object(self, name: str, start: int) -> bool:
-        """Say whether a short function uses its first parameter for attributes only, as methods do."""
+        """Say whether a short function uses its first parameter for named parts only, as methods do."""
         through, self._through = self._through[name], Counter()
         if through < 2 or len(self.statements) - start > _SHORT:
             return False

@@ -17,7 +17,9 @@ _MIN_STATEMENTS, _MIN_LINES, _MIN_WEIGHT = (
     4,
     30,
 )  # what weighs less is a copy only when all names are equal too
-_SAME, _SAME_WORDS = 0.65, 0.8
+_SAME, _SAME_WORDS, _SAME_LINES = 0.65, 0.8, 0.8
+_MANY, _VARIED = 10, 7  # statements of which few differ; different ones that are no coincidence without words
+_WORDY, _BY_WORDS = 90, 0.6  # what weighs less says at most so much more than the statements
 _KIN = 0.5  # what two members of a class have in common at least
 _INLINED = 0.9  # what an extraction leaves the same
 _OWN = 0.25  # what a function must be besides the helpers it calls
@@ -40,7 +42,9 @@ class Shape:
     bodies: list[Body]
     inlined: frozenset[Body] = frozenset()
     own: float = 1.0
-    otherwise: list[Shape] = field(default_factory=list)  # like it with helpers inlined, or as a method
+    otherwise: dict[Shape, float] = field(
+        default_factory=dict
+    )  # how like, with helpers inlined or as methods
 
     def __post_init__(self) -> None:
         """Number what stands there several times, so that sharing is a matter of sets."""
@@ -76,12 +80,22 @@ def score_words(one: Shape, other: Shape) -> float:
     return 2 * shared / (total or 1)
 
 
+def score_lines(one: Shape, other: Shape) -> float:
+    """Give the Dice of the statements by number, 0 where few, or light: one may be long."""
+    size = len(one.items) + len(other.items)
+    if min(len(one.items), len(other.items)) < _MANY or score_statements(one, other) < _KIN:
+        return 0.0
+    return 2 * len(one.items.keys() & other.items.keys()) / size
+
+
 def similarity(one: Shape, other: Shape) -> float:
     """Give 1 for the same statements; words alone, which say less, count a little less."""
-    found = score_statements(one, other)
+    found = max(score_statements(one, other), one.otherwise.get(other, 0.0))
     if found < 1:
-        words = score_words(one, other)
-        found = max(found, words - 0.1 if words >= _SAME_WORDS else 0)
+        words, lines = score_words(one, other), score_lines(one, other)
+        few = words < 1 and min(one.words_weight, other.words_weight) < _WORDY
+        words = min(words - 0.05, found + _BY_WORDS * few + (not few)) if words >= _SAME_WORDS else 0.0
+        found = max(found, words, lines if lines >= _SAME_LINES else 0)
     return found
 
 
@@ -93,7 +107,8 @@ def group_bodies(everything: Sequence[Body]) -> list[list[Shape]]:
             continue
         keys = [one[0] for one in body.statements]
         if len(keys) >= _MIN_STATEMENTS:
-            says_enough = sum([one[1] - PLAIN for one in body.statements]) >= _MIN_WEIGHT
+            weight = sum([one[1] - PLAIN for one in body.statements])
+            says_enough = weight >= _MIN_WEIGHT or len(set(keys)) >= _VARIED
             exact = () if says_enough else (body.strict, *[one[5] for one in body.statements])
             groups[(*sorted(keys), *exact)].append(body)
     shapes = [make_shape(group[0].statements, group) for group in groups.values()]
@@ -107,18 +122,28 @@ def _link(shapes: Sequence[Shape], everything: Sequence[Body]) -> _Links:
     size, links = len(shapes), _Links(len(shapes))
     for one, other in _candidates([*shapes, *extra], size):
         base = other if other < size else number_of.get(extra[other - size].bodies[0])
-        if base is None or links.same(one, base):
+        if base is None or links.same(one, base) or _stand_together(shapes[one], shapes[base]):
             continue
         if other < size:
-            same = _is_same(shapes[one], shapes[other])
+            same = float(_is_same(shapes[one], shapes[other]))
         else:
-            same = _is_same_otherwise(shapes[one], extra[other - size], shapes[base])
+            same = _score_otherwise(shapes[one], extra[other - size], shapes[base])
         if same:
             links.join(one, base)
             if other >= size:
-                shapes[one].otherwise.append(shapes[base])
-                shapes[base].otherwise.append(shapes[one])
+                shapes[one].otherwise[shapes[base]] = shapes[base].otherwise[shapes[one]] = same
     return links
+
+
+def _stand_together(one: Shape, other: Shape) -> bool:
+    """Say whether both are copied from the same places to the same places: two copies, not one of four."""
+    if min(len(one.bodies), len(other.bodies)) < 2:
+        return False
+    first, second = (
+        {(body.source.path, body.qualname.rpartition(".")[0]) for body in shape.bodies}
+        for shape in (one, other)
+    )
+    return len(first) > 1 and first == second
 
 
 def _split(shapes: list[Shape]) -> list[list[Shape]]:
@@ -137,16 +162,21 @@ def _split(shapes: list[Shape]) -> list[list[Shape]]:
 
 
 def _is_same(one: Shape, other: Shape) -> bool:
-    return score_statements(one, other) >= _SAME or score_words(one, other) >= _SAME_WORDS
+    return (
+        score_statements(one, other) >= _SAME
+        or score_words(one, other) >= _SAME_WORDS
+        or score_lines(one, other) >= _SAME_LINES
+    )
 
 
-def _is_same_otherwise(one: Shape, changed: Shape, plain: Shape) -> bool:
-    """Say whether `one` is what the other one is with its helpers inlined, or read as a method."""
+def _score_otherwise(one: Shape, changed: Shape, plain: Shape) -> float:
+    """Give how like `one` is to the other one with helpers inlined, or as a method; 0 if it is not."""
     if not changed.inlined:
-        return any(body.kind == "method" for body in one.bodies) and _is_same(one, changed)
-    if changed.own < _OWN or changed.inlined.intersection(one.bodies):
-        return False
-    return _is_same(one, changed) and score_statements(one, changed) > score_statements(one, plain)
+        fits = any(body.kind == "method" for body in one.bodies)
+    else:
+        fits = changed.own >= _OWN and not changed.inlined.intersection(one.bodies)
+        fits = fits and similarity(one, changed) > similarity(one, plain)
+    return similarity(one, changed) if fits and _is_same(one, changed) else 0.0
 
 
 def _read_as_methods(bodies: Sequence[Body]) -> Iterator[Shape]:
@@ -229,6 +259,9 @@ def _candidates(shapes: Sequence[Shape], num_plain: int) -> Iterator[tuple[int, 
 def _list_marks(shape: Shape) -> Iterator[int | str]:
     yield from (key for key, weight in shape.weights.items() if weight >= _HEAVY)
     yield from (word for word in shape.words if weight_of(word) >= _RARE)
+    if len(shape.keys) >= _VARIED:  # all of it together, also where no statement says much
+        whole = hash(tuple(sorted(shape.keys.elements())))
+        yield from (whole, ~whole)
 
 
 def _may_be_same(one: Shape, other: Shape) -> bool:

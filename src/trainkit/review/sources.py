@@ -46,6 +46,14 @@ class Source:
     error: str = ""
 
 
+def find_unreadable(sources: Iterable[Source], old: Iterable[Source]) -> Iterator[tuple[Source, bool]]:
+    """Give what could not be read, and whether it could not be read at the baseline either."""
+    known = {mark for source in old if source.error for mark in (source.path, source.blob)}
+    for source in sources:
+        if source.error:
+            yield source, bool(known & {source.path, source.blob})
+
+
 def read_sources(
     root: Path,
     extractors: Sequence[str],

@@ -19,7 +19,7 @@ from trainkit.guards.complexity.settings import (
 from trainkit.guards.context import Context
 from trainkit.review.matching import Matching, match_trees, read_pieces
 from trainkit.review.measure import MODULE_BODY
-from trainkit.review.sources import Source, list_tree, read_files
+from trainkit.review.sources import Source, find_unreadable, list_tree, read_files
 from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict, status_of
 
 SETTINGS = ComplexitySettings
@@ -66,16 +66,13 @@ def _read_baseline(context: Context, *settings: ComplexitySettings) -> list[Sour
 
 
 def _list_unmeasured(sources: Sequence[Source], old: Sequence[Source]) -> Iterator[Finding]:
-    known = {source.path for source in old if source.error} | {source.blob for source in old if source.error}
-    for source in sources:
-        if source.error:
-            is_known = bool(known & {source.path, source.blob})
-            yield Finding(
-                rule="complexity-unmeasured",
-                message=f"{source.path} could not be measured: {source.error}",
-                severity=Severity.WARNING if is_known else Severity.ERROR,
-                file=source.path,
-            )
+    for source, is_known in find_unreadable(sources, old):
+        yield Finding(
+            rule="complexity-unmeasured",
+            message=f"{source.path} could not be measured: {source.error}",
+            severity=Severity.WARNING if is_known else Severity.ERROR,
+            file=source.path,
+        )
 
 
 def _conclude(context: Context, judge: Judge, findings: list[Finding], notebooks: Sequence[str]) -> Verdict:

@@ -13,6 +13,7 @@ from trainkit.report.review.tables import (
     make_files,
     make_namesakes,
     make_plan,
+    make_related,
 )
 from trainkit.report.review.treemap import Box, lay_out
 from trainkit.report.review.words import (
@@ -94,6 +95,7 @@ def render(review: Review) -> str:
         _section("Plan", _table(*make_plan(review))),
         _section("Issues", "".join(map(_card, shown)) + (f"<p>and {rest} more</p>" if rest else "")),
         _section("Allowed", _table(*make_allowed(review))),
+        _section("Alike", _table(*make_related(review))),
         _section("Entry points", _entry_points(review)),
         _section("Dependencies", _dependencies(review)),
         _section("Files", _files(review)),

@@ -12,6 +12,7 @@ from trainkit.report.review.tables import (
     make_files,
     make_namesakes,
     make_plan,
+    make_related,
 )
 from trainkit.report.review.words import (
     tell_cycles,
@@ -41,6 +42,7 @@ def render(review: Review) -> str:
         ("Before and after", _table(*make_figures(review))),
         ("Issues", _issues(review)),
         ("Allowed", _table(*make_allowed(review))),
+        ("Alike", _table(*make_related(review))),
         ("Plan", _table(*make_plan(review))),
         ("Files", _table(*make_files(review))),
         ("Entry points", _entry_points(review)),

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from trainkit.report.review.words import tell_change, tell_minutes, tell_place, tell_value
+from trainkit.report.review.words import tell_change, tell_minutes, tell_place, tell_places, tell_value
+from trainkit.review.findings import is_left_alone, name_clones
 from trainkit.review.result import Review
+
+_RELATED, _PLACES = 20, 4
 
 
 class Table(NamedTuple):
@@ -42,6 +45,17 @@ def make_allowed(review: Review) -> Table:
     """Give what comments allow, with their reasons."""
     rows = [(tell_place(each.places[0]), each.title, each.allowed) for each in review.allowed]
     return Table(("allowed", "what", "because"), rows, "lll")
+
+
+def make_related(review: Review) -> Table:
+    """Give the largest classes of functions that are no issue: they resemble each other, or are short."""
+    some = [each for each in review.clones if is_left_alone(each) and each.kind != "run"]
+    rows = [
+        (name_clones(each), ", ".join(tell_places(each.members, _PLACES)), each.grade)
+        for each in some[:_RELATED]
+    ]
+    rows += [(f"and {len(some) - _RELATED} more", "", "")] if len(some) > _RELATED else []
+    return Table(("alike, but no issue", "where", "how"), rows, "lll")
 
 
 def make_files(review: Review) -> Table:

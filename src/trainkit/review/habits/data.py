@@ -138,12 +138,7 @@ def _cuts_front(node: ast.expr) -> bool:
 
 
 def _names_of_splits(scope: Scope, *, before: int) -> set[str]:
-    return {
-        name
-        for line, names, value in scope.assigned
-        if line < before and isinstance(value, ast.Call) and dotted(value.func).endswith("split")
-        for name in names
-    }
+    return {name for line, called, name in scope.made() if line < before and called.endswith("split")}
 
 
 def _says_random_split(call: Call) -> str:

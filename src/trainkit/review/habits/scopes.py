@@ -85,6 +85,12 @@ class Scope:
         """Say whether a function or method of one of these names is called."""
         return any(call.last in lasts for call in self.calls)
 
+    def made(self) -> Iterator[tuple[int, str, str]]:
+        """Give the names that what a call gives is assigned to: line, what is called, name."""
+        for line, names, value in self.assigned:
+            if isinstance(value, ast.Call):
+                yield from ((line, dotted(value.func), name) for name in names)
+
     def is_helper(self) -> bool:
         """Say whether this is a handler of signals or a launcher, by its name or its parameters."""
         if self.decorators or "." in self.name:
@@ -111,13 +117,8 @@ class File:
     @cached_property
     def optimizers(self) -> set[str]:
         """The names that an optimizer is assigned to."""
-        return {
-            name
-            for scope in self.scopes
-            for _, names, value in scope.assigned
-            if isinstance(value, ast.Call) and _MADE_OPTIMIZER.search(dotted(value.func))
-            for name in names
-        }
+        made = (each for scope in self.scopes for each in scope.made())
+        return {name for _, called, name in made if _MADE_OPTIMIZER.search(called)}
 
     def is_optimizer(self, name: str) -> bool:
         """Say whether a dotted name is an optimizer's."""
