@@ -303,7 +303,7 @@ def report(scores, labels):
     precision = hit / max(hit + alarm, 1)
     recall = hit / max(hit + miss, 1)
     harmonic = 2 * precision * recall / max(precision + recall, 1e-9)
-    return {"precision": precision, "recall": recall, "f1": harmonic}
+    return {"precision": precision, "recall": recall, "f1": harmonic, "missed": miss}
 """
     lines = old.splitlines()
     new = "\n".join([*lines[:2], lines[4], lines[2], lines[3], lines[6], lines[5], *lines[7:], ""])
