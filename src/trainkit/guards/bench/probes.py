@@ -61,7 +61,7 @@ def _read_status(key: str) -> int:
 
 
 def observe_training(call: Call) -> Answer:
-    """Give the optimizer steps of one call, its seconds, those waiting for data, and the first step's."""
+    """Give the optimizer steps of one call, its seconds, and those waiting for data."""
     if "torch.optim" not in sys.modules:
         return {"steps": 0}
     watch = _Watch()
@@ -73,10 +73,9 @@ def observe_training(call: Call) -> Answer:
         for remove in handles:
             remove()
     total = time.perf_counter() - start
-    first = watch.ends[0] - start if watch.ends else 0.0
     loader = bool(watch.loading)
     waited = watch.loading if loader else watch.between
-    return {"steps": len(watch.ends), "seconds": total, "waited": waited, "loader": loader, "first": first}
+    return {"steps": len(watch.ends), "seconds": total, "waited": waited, "loader": loader}
 
 
 class _Watch:
