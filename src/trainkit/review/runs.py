@@ -13,7 +13,7 @@ from trainkit.review.normal import AS_METHOD
 
 LEAST, LEAST_GATE = 8, 15  # statements: worth telling, worth stopping
 _MIN_WEIGHT = 8 * 7
-_MIN_LINES = 30
+_MIN_LINES = 20
 _Position = tuple[int, int]  # number of the body, of the statement
 
 

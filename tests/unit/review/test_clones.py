@@ -338,3 +338,20 @@ def restore(module, state, strict):
     calls = {body.name: body.calls for body in read_bodies(sources(a=code)[0])}
 
     assert {name: its for name, its in calls.items() if its} == {"restore": ("load",)}
+
+
+def test_a_run_in_a_function_of_twenty_lines():
+    """Half of a short `main()` is a run worth a function; the same main of fewer lines is left alone."""
+    run = [f"    frame = frame.step_{number}(columns, limit_{number}=3)" for number in range(9)]
+
+    def make(first, last, lines):
+        more = [
+            f"    {last}_{number} = {last}.{last}_{number}(frame)" for number in range(lines - len(run) - 2)
+        ]
+        return "\n".join(["def main(frame, columns):", f"    {first} = open({first!r})", *run, *more, ""])
+
+    found = find_clones(sources(a=make("old", "net", 20), b=make("new", "tree", 24)))
+    short = find_clones(sources(a=make("old", "net", 17), b=make("new", "tree", 19)))
+
+    assert [each.kind for each in found] == ["run"]
+    assert [each.kind for each in short if each.kind == "run"] == []
