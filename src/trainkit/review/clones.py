@@ -10,6 +10,7 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from trainkit.review.bodies import Body, read_bodies
@@ -48,7 +49,8 @@ def extract(tree: ast.Module, source: bytes) -> dict[str, Any]:
 def find_clones(sources: Sequence[Source]) -> list[CloneClass]:
     """Give the classes of copies, largest saving first; runs are those inside what is no copy as a whole."""
     bodies = [body for source in sources for body in read_bodies(source)]
-    classes = _join_methods(find_functions(bodies))
+    methods = {body.place for body in bodies if body.kind == "method"}
+    classes = _join_methods(find_functions(bodies), methods)
     whole = {place for one in classes if one.grade != "related" for place in one.members}
     runs = find_runs([body for body in bodies if body.place not in whole])
     return sorted([*classes, *runs], key=lambda one: (-one.num_lines_saved, one.fingerprint))
@@ -72,14 +74,14 @@ def find_functions(bodies: Sequence[Body]) -> list[CloneClass]:
     ]
 
 
-def _join_methods(classes: Sequence[CloneClass]) -> list[CloneClass]:
+def _join_methods(classes: Sequence[CloneClass], methods: AbstractSet[Place]) -> list[CloneClass]:
     """Make one of the copies of several methods of the same classes: what was copied is the class."""
     joined: dict[frozenset[tuple[str, str]], list[CloneClass]] = defaultdict(list)
     alone = []
     for each in classes:
         owners = frozenset((place.path, place.name.rpartition(".")[0]) for place in each.members)
         is_whole = each.grade != "related" and len(owners) == len(each.members)
-        if is_whole and all(owner for _, owner in owners):
+        if is_whole and methods >= set(each.members):
             joined[owners].append(each)
         else:
             alone.append(each)
@@ -93,6 +95,7 @@ def _join(group: Sequence[CloneClass]) -> CloneClass:
     group = sorted(group, key=lambda each: each.members[0].line)
     drift = tuple(line for each in group for line in each.drift)
     reasons = [each.intended for each in group]
+    prints = tuple(sorted(int(each.fingerprint, 16) for each in group))
     return CloneClass(
         kind="class",
         grade="equal" if all(each.grade == "equal" for each in group) else "near",
@@ -102,7 +105,7 @@ def _join(group: Sequence[CloneClass]) -> CloneClass:
         ),
         num_bodies=max(each.num_bodies for each in group),
         num_lines_saved=sum(each.num_lines_saved for each in group),
-        fingerprint=f"{hash(tuple(sorted(each.fingerprint for each in group))) & (1 << 64) - 1:016x}",
+        fingerprint=f"{hash(prints) & (1 << 64) - 1:016x}",
         signature=", ".join(dict.fromkeys(f"{each.members[0].name.rpartition('.')[2]}()" for each in group)),
         drift=(*drift[:MOST], f"and {len(drift) - MOST} more") if len(drift) > MOST else drift,
         intended=reasons[0] if all(reasons) else "",

@@ -81,11 +81,12 @@ def score_words(one: Shape, other: Shape) -> float:
 
 
 def score_lines(one: Shape, other: Shape) -> float:
-    """Give the Dice of the statements by number, 0 where few, or light: one may be long."""
-    size = len(one.items) + len(other.items)
-    if min(len(one.items), len(other.items)) < _MANY or score_statements(one, other) < _KIN:
+    """Give the Dice of the statements by number, 0 where few, light, or not enough: one may be long."""
+    low, high = sorted((len(one.items), len(other.items)))
+    if low < _MANY or 2 * low < _SAME_LINES * (low + high):
         return 0.0
-    return 2 * len(one.items.keys() & other.items.keys()) / size
+    found = 2 * len(one.items.keys() & other.items.keys()) / (low + high)
+    return found if found >= _SAME_LINES and score_statements(one, other) >= _KIN else 0.0
 
 
 def similarity(one: Shape, other: Shape) -> float:
@@ -95,7 +96,7 @@ def similarity(one: Shape, other: Shape) -> float:
         words, lines = score_words(one, other), score_lines(one, other)
         few = words < 1 and min(one.words_weight, other.words_weight) < _WORDY
         words = min(words - 0.05, found + _BY_WORDS * few + (not few)) if words >= _SAME_WORDS else 0.0
-        found = max(found, words, lines if lines >= _SAME_LINES else 0)
+        found = max(found, words, lines)
     return found
 
 
@@ -165,7 +166,7 @@ def _is_same(one: Shape, other: Shape) -> bool:
     return (
         score_statements(one, other) >= _SAME
         or score_words(one, other) >= _SAME_WORDS
-        or score_lines(one, other) >= _SAME_LINES
+        or score_lines(one, other) > 0
     )
 
 

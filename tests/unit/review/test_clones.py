@@ -267,6 +267,7 @@ def test_the_methods_of_a_copied_class_are_one_class():
     assert [(place.path, place.name) for place in found.members] == [("a.py", "Meter"), ("b.py", "Meter")]
     assert (found.members[0].line, found.members[1].line - found.members[0].line) == (3, 2)
     assert found.num_lines_saved >= 6
+    assert found.fingerprint == "140dec5c7efe3630"  # in every process: an issue keeps its id
     (issue,) = list_issues(clones=[found], namesakes=[], cycles=[], units=[], habits=[])
     assert issue.title == "class Meter: 2 copies, all equal"
     assert "a base of both with __init__(), reset(), update()" in issue.proposal
@@ -355,3 +356,16 @@ def test_a_run_in_a_function_of_twenty_lines():
 
     assert [each.kind for each in found] == ["run"]
     assert [each.kind for each in short if each.kind == "run"] == []
+
+
+def test_functions_inside_a_function_are_no_class():
+    """Two helpers inside `main()` are two functions, whoever owns them."""
+    inside = TRAIN.replace("def train_one", "def first") + TRAIN.replace("import torch", "").replace(
+        "def train_one", "def second"
+    ).replace("cross_entropy", "huber_loss").replace("label_smoothing", "delta").replace(
+        "clip_grad_norm_", "clip_grad_value_"
+    )
+    code = "def main():\n" + "\n".join("    " + line for line in inside.splitlines())
+    found = find_clones(sources(a=code, b="import os\n" + code))
+
+    assert found and {each.kind for each in found} <= {"function", "run"}
