@@ -50,10 +50,11 @@ def find_clones(sources: Sequence[Source]) -> list[CloneClass]:
     """Give the classes of copies, largest saving first; runs are those inside what is no copy as a whole."""
     bodies = [body for source in sources for body in read_bodies(source)]
     methods = {body.place for body in bodies if body.kind == "method"}
-    classes = _join_methods(find_functions(bodies), methods)
-    whole = {place for one in classes if one.grade != "related" for place in one.members}
+    functions = find_functions(bodies)
+    whole = {place for one in functions if one.grade != "related" for place in one.members}
     runs = find_runs([body for body in bodies if body.place not in whole])
-    return sorted([*classes, *runs], key=lambda one: (-one.num_lines_saved, one.fingerprint))
+    classes = [*_join_methods(functions, methods), *runs]
+    return sorted(classes, key=lambda one: (-one.num_lines_saved, one.fingerprint))
 
 
 def find_functions(bodies: Sequence[Body]) -> list[CloneClass]:

@@ -358,6 +358,18 @@ def test_a_run_in_a_function_of_twenty_lines():
     assert [each.kind for each in short if each.kind == "run"] == []
 
 
+def test_long_methods_of_a_copied_class_are_told_once():
+    """What is in the class is no run besides."""
+    lines = [f"        data = data.step_{number}(self.size, limit_{number}=3)" for number in range(24)]
+    methods = [
+        f"    def {name}(self, data):\n" + "\n".join(lines).replace("step", name)
+        for name in ("first", "last")
+    ]
+    code = "class Pipeline:\n" + "\n\n".join(methods) + "\n"
+
+    assert [each.kind for each in find_clones(sources(a=code, b="import os\n" + code))] == ["class"]
+
+
 def test_functions_inside_a_function_are_no_class():
     """Two helpers inside `main()` are two functions, whoever owns them."""
     inside = TRAIN.replace("def train_one", "def first") + TRAIN.replace("import torch", "").replace(
