@@ -371,13 +371,31 @@ def test_long_methods_of_a_copied_class_are_told_once():
 
 
 def test_functions_inside_a_function_are_no_class():
-    """Two helpers inside `main()` are two functions, whoever owns them."""
-    inside = TRAIN.replace("def train_one", "def first") + TRAIN.replace("import torch", "").replace(
-        "def train_one", "def second"
-    ).replace("cross_entropy", "huber_loss").replace("label_smoothing", "delta").replace(
-        "clip_grad_norm_", "clip_grad_value_"
+    """Two helpers inside two unlike `main()` are two functions, whoever owns them."""
+    other = (
+        TRAIN.replace("train_one", "train_two")
+        .replace("cross_entropy", "huber_loss")
+        .replace("clip_grad_norm_", "nudge")
     )
-    code = "def main():\n" + "\n".join("    " + line for line in inside.splitlines())
-    found = find_clones(sources(a=code, b="import os\n" + code))
+    other = other.replace("opt.zero_grad()", "opt.arrange(model)").replace(
+        "loss.item()", "float(loss.detach())"
+    )
+    helpers = [line for line in (TRAIN + other).splitlines() if line != "import torch"]
 
-    assert found and {each.kind for each in found} <= {"function", "run"}
+    def make(word):
+        more = [f"    {word}_{number} = open('{word}').{word}_part_{number}()" for number in range(40)]
+        return "\n".join(["import torch", "def main():", *("    " + line for line in helpers), *more])
+
+    found = find_clones(sources(a=make("old"), b=make("new")))
+
+    assert [each.kind for each in found if each.kind != "run"] == ["function", "function"]
+
+
+def test_one_long_line_hides_no_copy():
+    """Sixteen statements of which the two longest differ."""
+    pairs = [
+        (base, code) for name, _, _, base, code in catalogue.read_catalogue("second") if name == "drifted 3"
+    ]
+    ((base, code),) = pairs
+
+    assert "near" in {each.grade for each in find_clones(sources(a=base, b=code))}
