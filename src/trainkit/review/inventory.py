@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -16,7 +15,6 @@ PARSERS = {"absl", "argparse", "cli", "click", "docopt", "fire", "hydra", "jsona
            "simple_parsing", "typer", "tyro"}  # fmt: skip
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _BASES = {"ABC", "Protocol"}
-_COMMENT = re.compile(rb"(?m)^\s*#.*$|[ \t\r]+$|^\s*\n")
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Import:
 class Definition:
     """A function or class at the top of a file; `members` are its parameters or its methods.
 
-    `digest` is of its text without comments, indentation at line ends and blank lines.
+    `digest` is of its text without lines of comments alone, white space at line ends and blank lines.
     """
 
     kind: str  # "function", "class", or "protocol" where a class only says what others have to offer
@@ -126,8 +124,8 @@ def _iterate_definitions(tree: ast.Module, lines: list[bytes]) -> Iterator[Defin
     for node in tree.body:
         if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
             start = min([node.lineno, *(each.lineno for each in node.decorator_list)])
-            text = _COMMENT.sub(b"", b"\n".join(lines[start - 1 : node.end_lineno]) + b"\n")
-            digest = hashlib.blake2b(text, digest_size=8).hexdigest()
+            code = [kept for line in lines[start - 1 : node.end_lineno] if (kept := _strip_comment(line))]
+            digest = hashlib.blake2b(b"\n".join(code), digest_size=8).hexdigest()
             end = node.end_lineno or node.lineno
             if isinstance(node, ast.ClassDef):
                 members = tuple(each.name for each in node.body if isinstance(each, _FUNCTIONS))
@@ -137,6 +135,11 @@ def _iterate_definitions(tree: ast.Module, lines: list[bytes]) -> Iterator[Defin
                 every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
                 members = tuple(each.arg for each in every)
                 yield Definition("function", node.name, node.lineno, end, members, digest)
+
+
+def _strip_comment(line: bytes) -> bytes:
+    """Give a line without white space at its end, nothing where it is a comment alone."""
+    return b"" if line.lstrip()[:1] == b"#" else line.rstrip()
 
 
 def _last_name(node: ast.expr) -> str:

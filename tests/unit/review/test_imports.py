@@ -3,6 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pytest
+
 from trainkit.review.cycles import find_cycles, find_groups
 from trainkit.review.graph import Edge, Graph
 from trainkit.review.inventory import is_script, is_test, reads_arguments
@@ -106,6 +108,28 @@ def test_names_that_stand_twice_with_evidence(read_tree):
     ]
     assert "train_b.py" in found[1].evidence[2]
     assert "with another body" in found[2].evidence[1]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("    # why\n\n    return 1  \n", "the same text"),
+        ("    return 1  # why\n", "with another body"),
+        ("    return '#'\n", "with another body"),
+    ],
+)
+def test_a_line_of_comment_alone_makes_no_other_text(read_tree, body, said):
+    sources = read_tree(
+        {
+            "lib.py": "def make_env(env_id, seed):\n    return 1\n",
+            "train_a.py": "from lib import make_env\nif __name__ == '__main__': pass\n",
+            "train_b.py": f"def make_env(env_id, seed):\n{body}if __name__ == '__main__': pass\n",
+        }
+    )
+
+    (found,) = find_namesakes(sources, Graph(sources))
+
+    assert said in found.evidence[1]
 
 
 def test_one_name_alone_is_no_finding(read_tree):

@@ -80,7 +80,7 @@ def _find_unused_helpers(judged: Sequence[Source], sources: Sequence[Source]) ->
             defined.update(name for name, _, _ in source.facts["habits"]["helpers"])
     for source in judged:
         for name, line, end in source.facts["habits"]["helpers"]:
-            # A name that HELPERS does not count is not judged.
+            # A name that the extractor does not count is not judged.
             if named[name] and named[name] <= defined[name]:
                 evidence = (f"line {line}: it is defined", "no Python file names it again")
                 yield source.path, Habit("habit-helper-unused", name, line, end, name, evidence)

@@ -61,17 +61,12 @@ def find_shuffled_series(file: File) -> Iterator[Habit]:
 
 def _iterate_fits(file: File, scope: Scope) -> Iterator[tuple[int, tuple[str, ...], ast.expr, str, str]]:
     """Give line, targets, value, words and the data of each place where statistics are taken."""
-    made = {
-        name
-        for each in (scope, *file.scopes[:1])
-        for _, names, value in each.assigned
-        if isinstance(value, ast.Call) and _FITTED.search(dotted(value.func))
-        for name in names
-    }
-    for call in scope.calls:
+    fits = [call for call in scope.calls if call.last in {"fit", "fit_transform"} and call.node.args]
+    around = (scope, *file.scopes[:1]) if fits else ()
+    made = {name for each in around for _, called, name in each.made() if _FITTED.search(called)}
+    for call in fits:
         receiver = call.receiver
-        fitted = receiver in made or _FITTED.search(receiver) or _SCALER.search(receiver.rpartition(".")[2])
-        if call.last in {"fit", "fit_transform"} and fitted and call.node.args:
+        if receiver in made or _FITTED.search(receiver) or _SCALER.search(receiver.rpartition(".")[2]):
             data = dotted(call.node.args[0]).partition(".")[0]
             yield (
                 call.line,
@@ -142,12 +137,14 @@ def _names_of_splits(scope: Scope, *, before: int) -> set[str]:
 
 
 def _says_random_split(call: Call) -> str:
+    if call.last not in {"train_test_split", "KFold"}:
+        return ""
     keywords = {each.arg: each.value for each in call.node.keywords}
     shuffle = keywords.get("shuffle")
     value = shuffle.value if isinstance(shuffle, ast.Constant) else None
     if call.last == "train_test_split" and shuffle is None:
         return f"{call.name}(...) shuffles unless told shuffle=False"
-    if call.last in {"train_test_split", "KFold"} and value is True:
+    if value is True:
         return f"{call.name}(..., shuffle=True)"
     return ""
 

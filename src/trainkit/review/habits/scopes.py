@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 OPTIMIZER = re.compile(r"(?:^|_)optim\w*$|(?:^|_)opt(?:_?[a-z0-9])?$|optimi[sz]er", re.IGNORECASE)
 _MADE_OPTIMIZER = re.compile(
@@ -20,6 +20,7 @@ _HELPER = re.compile(
     r"signal_handler|handle_signal|sigterm|sigint|preempt|^_?(?:launch|spawn|run_distributed)", re.I
 )
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_LEAVES = {ast.Name, ast.Constant, ast.Load, ast.Store, ast.Del, type(None), str, int}
 
 
 @dataclass(frozen=True)
@@ -35,25 +36,16 @@ class Habit:
     allowed: str = ""  # the reason, where a comment allows it
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One call: its dotted name, the loops around it (outermost first) and the branch that it stands in."""
 
     name: str
+    receiver: str  # what stands before the last dot of the name
+    last: str  # and what behind it
     line: int
     loops: tuple[int, ...]
     block: int
     node: ast.Call
-
-    @property
-    def last(self) -> str:
-        """The last part of the name."""
-        return self.name.rpartition(".")[2]
-
-    @property
-    def receiver(self) -> str:
-        """What stands before the last dot."""
-        return self.name.rpartition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -164,19 +156,20 @@ def read_file(tree: ast.Module, source: bytes) -> File:
     return File(walker.scopes, source)
 
 
-def dotted(node: ast.AST) -> str:
+def dotted(node: Any) -> str:
     """Give `a.b.c` of an expression, with `()` after what is called and `[]` after what is indexed."""
     parts: list[str] = []
     while True:
-        if isinstance(node, ast.Attribute):
+        kind = type(node)
+        if kind is ast.Attribute:
             parts.append(node.attr)
             node = node.value
-        elif isinstance(node, ast.Call):
+        elif kind is ast.Call:
             node = node.func
-        elif isinstance(node, ast.Subscript):
+        elif kind is ast.Subscript:
             node = node.value
         else:
-            parts += [node.id] if isinstance(node, ast.Name) else [""] if parts else []
+            parts += [node.id] if kind is ast.Name else [""] if parts else []
             return ".".join(reversed(parts))
 
 
@@ -271,16 +264,23 @@ class _Walker:
         """Note the calls of an expression or a simple statement, in the order of their lines."""
         found = []
         stack: list[Any] = [node]
+        leaves = _LEAVES
         while stack:
             each = stack.pop()
-            if isinstance(each, ast.Call):
-                found.append(Call(dotted(each.func), each.lineno, loops, block, each))
-            for value in each.__dict__.values():
-                if isinstance(value, ast.AST):
-                    if not isinstance(value, (ast.expr_context, ast.operator, ast.Constant)):
-                        stack.append(value)
-                elif isinstance(value, list):
-                    stack += [item for item in value if isinstance(item, ast.AST)]
+            kind = type(each)
+            if kind in leaves:
+                continue
+            if kind is list:
+                stack += each
+                continue
+            if kind is ast.Attribute:
+                stack.append(each.value)
+                continue
+            if kind is ast.Call:
+                name = dotted(each.func)
+                receiver, _, last = name.rpartition(".")
+                found.append(Call(name, receiver, last, each.lineno, loops, block, each))
+            stack += [getattr(each, part) for part in kind._fields]
         scope.calls += sorted(found, key=lambda call: call.line) if len(found) > 1 else found
 
 
