@@ -121,7 +121,6 @@ def test_structure_joined_to_behaviour(project):
 
 MISTAKES = [
     (["no/such"], r"no-such-path: no/such does not exist"),
-    (["shared.py", ".."], r"no-such-path: \.\. lies outside .*: review one project at a time"),
     (["-o", "x.pdf"], r"unknown-format: x.pdf: the ending says the format: .html, .md, .json, .sarif"),
     (["-o", "no/x.md"], r"output-not-writable: no/x.md: .*"),
     (["--base", "v9"], r"unknown-revision: no commit 'v9' in this clone; .*"),
@@ -141,6 +140,21 @@ def test_a_mistake_is_one_line(project, words, line):
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(rf"trainkit: error: {line}\n", done.stderr), done.stderr
     assert project.state() == before
+
+
+@pytest.mark.parametrize("marks", [(), ("a", "b"), ("a",)])
+def test_folders_side_by_side(project, tmp_path, marks):
+    """What is asked for is read, in one project or in none: the nearest folder that holds all of it is the root."""
+    for name in ("a", "b", "c"):
+        (tmp_path / "plain" / name).mkdir(parents=True)
+        (tmp_path / "plain" / name / "part.py").write_text("A = 1\n")
+    for name in marks:
+        (tmp_path / "plain" / name / "pyproject.toml").write_text("")
+    output = tmp_path / "found.json"
+    done = project.trainkit("review", tmp_path / "plain/a/part.py", tmp_path / "plain/b", "-o", output)
+
+    assert done.returncode == 0, done.stderr
+    assert [row["path"] for row in json.loads(output.read_text())["files"]] == ["a/part.py", "b/part.py"]
 
 
 def test_a_folder_outside_git(project, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,23 +88,22 @@ def _check(options: argparse.Namespace, *, proves: bool, prog: str) -> None:
 
 
 def find_root(paths: Sequence[Path]) -> tuple[Path, list[str]]:
-    """Give the project that the first of `paths` lies in (default: here), and the paths from there.
+    """Give the project that `paths` lie in (default: here), and the paths from there.
 
-    The project is the nearest folder upwards with a pyproject.toml or a repository, else the folder itself.
+    The project is the nearest folder upwards of all of them with a pyproject.toml or a repository, else the
+    nearest folder that holds them.
 
     Raises:
-        UsageError: a path does not exist, or lies outside that project.
+        UsageError: a path does not exist.
     """
     for path in paths:
         if not path.exists():
             raise UsageError("no-such-path", f"{path} does not exist")
-    start = (paths[0] if paths else Path()).resolve()
-    folder = start if start.is_dir() else start.parent
+    found = [path.resolve() for path in paths] or [Path.cwd()]
+    common = Path(os.path.commonpath(found))
+    folder = common if common.is_dir() else common.parent
     root = next((each for each in [folder, *folder.parents] if _is_project(each)), folder)
-    outside = [path for path in paths if not path.resolve().is_relative_to(root)]
-    if outside:
-        raise UsageError("no-such-path", f"{outside[0]} lies outside {root}: review one project at a time")
-    return root, [path.resolve().relative_to(root).as_posix() for path in paths]
+    return root, [each.relative_to(root).as_posix() for each in found] if paths else []
 
 
 def _is_project(folder: Path) -> bool:
