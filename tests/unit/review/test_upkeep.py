@@ -27,3 +27,16 @@ def test_what_radon_cannot_read_has_no_figures(monkeypatch):
     monkeypatch.setattr("radon.raw.analyze", fail)
 
     assert upkeep.extract(ast.parse(SOURCE), SOURCE) == {}
+
+
+def test_a_table_of_thousands_of_lines_is_not_shown_to_radon(monkeypatch):
+    """It reads a statement again for each of its lines; many short ones are no trouble."""
+    table = "T = [\n" + "    1,\n" * 700 + "]\n"
+    nested = b"class A:\n    def f(self):\n        try:\n            pass\n        except OSError:\n"
+    nested += b"".join(b"            " + line for line in table.encode().splitlines(keepends=True))
+    many = b"T = [\n    1,\n]\n" * 700
+
+    assert upkeep.extract(ast.parse(many), many)["source_lines"] == 2100
+    monkeypatch.setattr("radon.raw.analyze", None)
+    assert upkeep.extract(ast.parse(table), table.encode()) == {}
+    assert upkeep.extract(ast.parse(nested), nested) == {}
