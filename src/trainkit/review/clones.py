@@ -52,7 +52,17 @@ def find_clones(sources: Sequence[Source]) -> list[CloneClass]:
     methods = {body.place for body in bodies if body.kind == "method"}
     functions = find_functions(bodies)
     whole = {place for one in functions if one.grade != "related" for place in one.members}
-    runs = find_runs([body for body in bodies if body.place not in whole])
+    told: dict[str, list[Place]] = defaultdict(list)
+    for place in whole:
+        told[place.path].append(place)
+    runs = [
+        run
+        for run in find_runs([body for body in bodies if body.place not in whole])
+        if not all(
+            any(its.line <= place.line and place.end <= its.end for its in told[place.path])
+            for place in run.members
+        )
+    ]
     classes = [*_join_methods(functions, methods), *runs]
     return sorted(classes, key=lambda one: (-one.num_lines_saved, one.fingerprint))
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
-from trainkit.review.bodies import Body
+from trainkit.review.bodies import Body, plain
 from trainkit.review.expressions import RESULT, Statement
 
 MOST = 8
@@ -108,9 +108,9 @@ def find_other_names(usual: Body, odd: Body, pairs: Sequence[tuple[Statement, St
             elif usually.startswith("*") and not found.startswith("*"):
                 continue
             else:
-                kind = f"`{found}`"
-            place = f"`{name.lstrip('=*')}` of {usual.source.path}"
-            yield f"{_at(odd, other)}: {kind} where `{usually.lstrip('*')}` stands for {place}"
+                kind = f"`{_show(found)}`"
+            place = f"`{_show(name)}` of {usual.source.path}"
+            yield f"{_at(odd, other)}: {kind} where `{_show(usually)}` stands for {place}"
 
 
 def _tell_block(
@@ -132,8 +132,13 @@ def _at(body: Body, *statements: Statement) -> str:
 
 def _say(statements: Sequence[Statement]) -> str:
     words = list(dict.fromkeys(word for one in statements for word in one[4] if word))[:4]
-    names = list(dict.fromkeys(name.lstrip("=*") for one in statements for name in one[5]))[:3]
+    names = list(dict.fromkeys(_show(name) for one in statements for name in one[5]))[:3]
     return " ".join(repr(word) if " " in word else word for word in words) or " ".join(names) or "a statement"
+
+
+def _show(name: str) -> str:
+    """Give a local name as it stands in the source."""
+    return plain(name).strip("<>")
 
 
 def _only(these: Sequence[str], those: Sequence[str]) -> list[str]:

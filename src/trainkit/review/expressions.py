@@ -20,7 +20,7 @@ Statement = tuple[int, int, int, int, tuple[str, ...], tuple[str, ...], tuple[st
 """Key, weight, first line, last line (0: part of a written statement), words, local names, literals, column,
 and a key of names and literals.
 
-A name that is bound there begins with `=`, a variable of the module with `*`.
+A name that is bound there begins with `=`, a variable of the module with `*`; `<name>` is a lambda's own.
 """
 
 RESULT = "<result>"
@@ -274,8 +274,13 @@ class Expressions:
         return hash((TAGS["Assign"], self.value(node.target), found))
 
     def _lambda(self, node: ast.Lambda) -> int:
-        self._local |= {one.arg for one in ast.walk(node.args) if isinstance(one, ast.arg)}
-        return hash((TAGS["Lambda"], len(node.args.args), self.value(node.body)))
+        own = {one.arg for one in ast.walk(node.args) if isinstance(one, ast.arg)}
+        kept, start = self._local, len(self._names)
+        self._local = kept | own
+        found = self.value(node.body)
+        self._local = kept
+        self._names[start:] = [f"<{name}>" if name in own else name for name in self._names[start:]]
+        return hash((TAGS["Lambda"], len(node.args.args), found))
 
     def _inner(self, node: Any) -> int:
         return self.value(node.value)

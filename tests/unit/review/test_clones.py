@@ -165,6 +165,26 @@ def test_runs_inside_long_functions():
     assert measure_share([body for each in sources(a=first, b=second) for body in read_bodies(each)])[0] == 24
 
 
+def test_a_lambdas_own_names_are_no_parameters_of_a_run():
+    """What a lambda takes is not read from before, and not given back where a local of that name is read later."""
+    lines = LINES.replace("size=width + 3", "size=lambda item: item + width")
+    first = LONG + lines + "    return part3, item\n"
+    second = LONG.replace("print", "log") + lines + "    use(item)\n"
+    (found,) = find_clones(sources(a=first, b=second))
+
+    assert found.signature == "run(build, width) -> part3"
+
+
+def test_a_copied_function_inside_a_function_is_told_once():
+    """It is no run of the function around it besides; what stands beside it is."""
+    inner = "    def make(width):\n" + "".join(f"    {line}\n" for line in LINES.splitlines())
+    alone = {"a": LONG + inner, "b": LONG.replace("print", "log") + inner}
+    beside = {key: text + LINES.replace("part", "piece") for key, text in alone.items()}
+
+    assert [each.kind for each in find_clones(sources(**alone))] == ["function"]
+    assert sorted(each.kind for each in find_clones(sources(**beside))) == ["function", "run"]
+
+
 def test_runs_of_assignments_say_nothing():
     """Fields set one after another, in whatever class, are no run."""
     fields = "class {name}:\n    def __init__(self, a):\n" + "".join(

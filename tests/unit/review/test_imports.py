@@ -1,9 +1,8 @@
 """Imports as Python would resolve them, cycles, names that stand twice."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-import pytest
 
 from trainkit.review.cycles import find_cycles, find_groups
 from trainkit.review.graph import Edge, Graph
