@@ -29,6 +29,7 @@ VARIANTS = {
     "fused": ["data.batch_size={batch}", "optimizer.fused=true"],
     "accumulate 2": ["data.batch_size={half}", "trainer.accumulate_grad_batches=2"],
     "accumulate 4": ["data.batch_size={quarter}", "trainer.accumulate_grad_batches=4"],
+    "compile+fused": ["data.batch_size={batch}", "trainer.compile=true", "optimizer.fused=true"],
     "compile+bf16+fused": [
         "data.batch_size={batch}", "trainer.compile=true", "trainer.precision=bf16", "optimizer.fused=true",
     ],
