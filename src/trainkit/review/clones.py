@@ -51,20 +51,22 @@ def find_clones(sources: Sequence[Source]) -> list[CloneClass]:
     bodies = [body for source in sources for body in read_bodies(source)]
     methods = {body.place for body in bodies if body.kind == "method"}
     functions = find_functions(bodies)
-    whole = {place for one in functions if one.grade != "related" for place in one.members}
-    told: dict[str, list[Place]] = defaultdict(list)
-    for place in whole:
-        told[place.path].append(place)
-    runs = [
-        run
-        for run in find_runs([body for body in bodies if body.place not in whole])
-        if not all(
-            any(its.line <= place.line and place.end <= its.end for its in told[place.path])
-            for place in run.members
-        )
-    ]
+    runs = _find_further_runs(bodies, functions)
     classes = [*_join_methods(functions, methods), *runs]
     return sorted(classes, key=lambda one: (-one.num_lines_saved, one.fingerprint))
+
+
+def _find_further_runs(bodies: Sequence[Body], functions: Sequence[CloneClass]) -> list[CloneClass]:
+    """Give the runs that do not lie, at each of their places, inside functions that are told as copies."""
+    told: dict[str, set[tuple[int, int]]] = defaultdict(set)
+    for place in (place for one in functions if one.grade != "related" for place in one.members):
+        told[place.path].add((place.line, place.end))
+
+    def is_told(place: Place) -> bool:
+        return any(line <= place.line and place.end <= end for line, end in told[place.path])
+
+    others = [body for body in bodies if (body.line, body.end) not in told[body.source.path]]
+    return [run for run in find_runs(others) if not all(map(is_told, run.members))]
 
 
 def find_functions(bodies: Sequence[Body]) -> list[CloneClass]:

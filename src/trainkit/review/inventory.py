@@ -124,8 +124,7 @@ def _iterate_definitions(tree: ast.Module, lines: list[bytes]) -> Iterator[Defin
     for node in tree.body:
         if isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
             start = min([node.lineno, *(each.lineno for each in node.decorator_list)])
-            code = [kept for line in lines[start - 1 : node.end_lineno] if (kept := _strip_comment(line))]
-            digest = hashlib.blake2b(b"\n".join(code), digest_size=8).hexdigest()
+            digest = _digest_code(lines[start - 1 : node.end_lineno])
             end = node.end_lineno or node.lineno
             if isinstance(node, ast.ClassDef):
                 members = tuple(each.name for each in node.body if isinstance(each, _FUNCTIONS))
@@ -137,9 +136,9 @@ def _iterate_definitions(tree: ast.Module, lines: list[bytes]) -> Iterator[Defin
                 yield Definition("function", node.name, node.lineno, end, members, digest)
 
 
-def _strip_comment(line: bytes) -> bytes:
-    """Give a line without white space at its end, nothing where it is a comment alone."""
-    return b"" if line.lstrip()[:1] == b"#" else line.rstrip()
+def _digest_code(lines: Sequence[bytes]) -> str:
+    code = [line.rstrip() for line in lines if line.strip() and line.lstrip()[:1] != b"#"]
+    return hashlib.blake2b(b"\n".join(code), digest_size=8).hexdigest()
 
 
 def _last_name(node: ast.expr) -> str:
