@@ -8,6 +8,7 @@ import pytest
 from trainkit.review.graph import Graph
 from trainkit.review.habits import extract
 from trainkit.review.habits.across import find_across
+from trainkit.review.habits.scopes import read_file
 
 LOOP = """
 import torch
@@ -244,3 +245,24 @@ def test_several_files_without_these_habits(read_tree):
     sources = read_tree(files)
 
     assert list(find_across(sources, Graph(sources))) == []
+
+
+def test_words_of_signals_and_launchers_are_whole_and_as_written():
+    """In whatever case, from their first letter on; what only looks alike in the middle is counted as it is."""
+    source = b"def on_SIGTERM(): pass\nLaunch = re_spawned2\nx = launch_launch(ddp)\n"
+
+    assert extract(ast.parse(source), source)["names"] == {
+        "on_SIGTERM": 1,
+        "Launch": 1,
+        "re_spawned2": 1,
+        "launch_launch": 1,
+        "ddp": 1,
+    }
+
+
+def test_calls_are_noted_wherever_they_stand():
+    """In chains, arguments, keywords, indices and comprehensions."""
+    (scope,) = read_file(ast.parse("a(b()).c[d()].e(*f(), g=[h() for i in j()])\n"), b"").scopes
+
+    assert sorted(call.name for call in scope.calls) == ["a", "a.c.e", "b", "d", "f", "h", "j"]
+    assert [(call.receiver, call.last) for call in scope.calls if call.last == "e"] == [("a.c", "e")]

@@ -157,7 +157,7 @@ def read_file(tree: ast.Module, source: bytes) -> File:
 
 
 def dotted(node: Any) -> str:
-    """Give `a.b.c` of an expression, with `()` after what is called and `[]` after what is indexed."""
+    """Give `a.b.c` of an expression; what is called or indexed goes by its own name."""
     parts: list[str] = []
     while True:
         kind = type(node)
