@@ -151,6 +151,8 @@ def test_folders_side_by_side(project, tmp_path, marks):
     for name in marks:
         (tmp_path / "plain" / name / "pyproject.toml").write_text("")
     output = tmp_path / "found.json"
+    based = project.trainkit("review", tmp_path / "plain/a", tmp_path / "plain/b", "--base", "HEAD")
+    assert (based.returncode, based.stderr.split(": ")[2]) == (2, "not-a-repository")
     done = project.trainkit("review", tmp_path / "plain/a/part.py", tmp_path / "plain/b", "-o", output)
 
     assert done.returncode == 0, done.stderr

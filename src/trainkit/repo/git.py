@@ -78,11 +78,12 @@ def resolve_commit(folder: Path, revision: str) -> str:
     """Give the full hash of the commit that `revision` names.
 
     Raises:
-        UsageError: there is no such commit in this clone; says so when the clone is shallow.
+        UsageError: there is no such commit in this clone (says so when it is shallow), or no repository.
     """
     try:
         return git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except CannotJudgeError as error:
+        find_toplevel(folder)
         if not git(folder, "rev-list", "--all", "--max-count=1"):
             raise UsageError(
                 "unknown-revision", "there is no commit yet: nothing to judge against"
