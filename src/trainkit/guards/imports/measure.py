@@ -244,7 +244,7 @@ def _read(tree: Tree, target: str, facts: dict[str, Any]) -> Imported:
             if size
         },
         compiled=tuple(facts["compiled"]),
-        shared=tuple(facts["shared"]),
+        shared=tuple(path.removeprefix(f"{tree.path}/") for path in facts["shared"]),
         num_collections=facts["collections"][0],
         collections_s=facts["collections"][1] / 1e9,
         cpu_s=facts["cpu_ns"] / 1e9,

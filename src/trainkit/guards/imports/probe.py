@@ -146,7 +146,10 @@ class Witness:
         """Stand in for `__import__`, which each import statement calls: note what it asks for."""
         module = self.statement(name, variables, local, fromlist, level)
         frame = sys._getframe(1).f_back
-        if frame is None:  # `python -m` asks for runpy before any Python code runs
+        if frame is None:  # before any Python code runs `python -m` asks for runpy, and -c, from 3.13 on, for
+            if name == "linecache":  # what it shows its own text by in tracebacks: no program's
+                self.loads = [load for load in self.loads if load.name != name]
+                sys.modules.pop(name, None)
             return module
         code, stack = frame.f_code, self.stack()
         within = stack[-1].name if stack else ""
