@@ -123,7 +123,8 @@ def test_nothing_of_ours_is_counted(imported):
     """Neither the probe nor the bootstrap brings a module along, or hides one."""
     assert list(imported.modules)[:2] == ["pack", "pack.cli"]
     strangers = {name.partition(".")[0] for name in imported.modules} - {"pack", "heavy"}
-    assert strangers == {"atexit", "colorsys", "gc", "importlib", "warnings"}
+    # importlib brings warnings up to Python 3.12
+    assert strangers | {"warnings"} == {"atexit", "colorsys", "gc", "importlib", "warnings"}
 
 
 def test_a_command_is_measured_like_a_module(tree):

@@ -146,10 +146,10 @@ class Witness:
         """Stand in for `__import__`, which each import statement calls: note what it asks for."""
         module = self.statement(name, variables, local, fromlist, level)
         frame = sys._getframe(1).f_back
-        if frame is None:  # before any Python code runs `python -m` asks for runpy, and -c, from 3.13 on, for
-            if name == "linecache":  # what it shows its own text by in tracebacks: no program's
+        if frame is None:  # before any Python code runs: `python -m` asks for runpy, -c for what is no program's
+            if name == "linecache":  # from 3.13 on
                 self.loads = [load for load in self.loads if load.name != name]
-                sys.modules.pop(name, None)
+                _BEFORE.add(name)
             return module
         code, stack = frame.f_code, self.stack()
         within = stack[-1].name if stack else ""
