@@ -59,8 +59,7 @@ def main() -> int:
         else:
             compose(ours)
     except TrainkitError as error:
-        print(*(f"trainkit: error: {line}" for line in error.lines()), sep="\n", file=sys.stderr)
-        return error.exit_status
+        return _refuse(*error.lines())
     store = ConfigStore.instance()
     store.store(name="trainkit", node={"defaults": ["_self_"]})
     for group, options in GROUPS.items():
@@ -71,8 +70,18 @@ def main() -> int:
         *theirs,
         *(f"{'+' if each.partition('=')[0] in GROUPS else '++'}{each}" for each in plain),
     ]
-    hydra.main(version_base="1.3", config_path=None, config_name="trainkit")(run_job)()
+    try:
+        hydra.main(version_base="1.3", config_path=None, config_name="trainkit")(run_job)()
+    except ValueError as error:
+        if str(error) != "badly formed help string":  # what argparse says of Hydra's, from Python 3.14 on
+            raise
+        return _refuse(f"Hydra {hydra.__version__} does not start on this Python; take 3.13, or: trainkit sweep")
     return 0
+
+
+def _refuse(*lines: str) -> int:
+    print(*(f"trainkit: error: {line}" for line in lines), sep="\n", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ from types import CodeType, FrameType
 from typing import Any
 
 from .frames import place_of
+from .record import was_spawned
 
 
 def watch(recorder: Any, folder: Path, edited: dict[str, list[int]]) -> None:
     """Note each run of a line of `edited` (file in the tree -> lines) for `recorder`.
 
-    Forked children (workers of a loader) append theirs to a file in `folder`.
+    Children (workers of a loader) append theirs to a file in `folder`.
     """
     if sys.gettrace() is not None:
         return
@@ -41,9 +42,10 @@ def watch(recorder: Any, folder: Path, edited: dict[str, list[int]]) -> None:
     def see_line(frame: FrameType, event: str, _: Any) -> Any:
         if event == "line" and frame.f_lineno in find_watched(frame.f_code):
             place = place_of(frame.f_code), frame.f_lineno
-            if os.getpid() == parent:
+            forked = os.getpid() != parent
+            if not forked:
                 recorder.hit(*place)
-            elif place not in told:
+            if place not in told and (forked or was_spawned()):
                 told.add(place)
                 with (folder / f"lines-{os.getpid()}.txt").open("a") as file:
                     file.write(json.dumps(place) + "\n")

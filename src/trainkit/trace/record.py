@@ -558,7 +558,7 @@ class Recorder:
     def write(self, event: dict[str, Any]) -> None:
         """Append one event as a line of JSON; the first one makes the file."""
         if self._file is None:
-            if self.forked and not (self._thread or event["event"] == "step"):
+            if (self.forked or was_spawned()) and not (self._thread or event["event"] == "step"):
                 self._early.append(event)  # the worker of a loader may call a model, too
                 return
             if self.forked:
@@ -656,3 +656,9 @@ def _first_tensor(output: Any) -> Any:
 
 def _is_number(tensor: Any) -> bool:
     return bool(tensor.numel() == 1 and tensor.is_floating_point())
+
+
+def was_spawned() -> bool:
+    """Tell whether multiprocessing started this process, by `spawn` or from its server of forks."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None

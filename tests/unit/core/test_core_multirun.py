@@ -9,6 +9,7 @@ import pytest
 
 from trainkit.core import multirun
 
+STARTS = pytest.mark.skipif(sys.version_info >= (3, 14), reason="Hydra 1.3 does not start on Python 3.14")
 QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
 
 
@@ -40,6 +41,7 @@ def launch(text_file, tmp_path, monkeypatch):
     return run
 
 
+@STARTS
 def test_a_grid_is_trained_combination_by_combination(launch, tmp_path):
     """Hydra cuts the list, each job trains its own combination in its own folder, with our types."""
     status, configs = launch("--multirun", "optimizer.learning_rate=1e-3,1e-2")
@@ -50,6 +52,7 @@ def test_a_grid_is_trained_combination_by_combination(launch, tmp_path):
     assert (tmp_path / "out/1/best.ckpt").exists()
 
 
+@STARTS
 def test_submitit_launches_the_same_jobs(launch, uncovered):
     """Through a launcher of a cluster, in its local mode: processes of their own."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
@@ -62,6 +65,19 @@ def test_submitit_launches_the_same_jobs(launch, uncovered):
 
     assert status == 0
     assert [config["seed"] for config in configs] == [3, 4]
+
+
+def test_a_hydra_that_does_not_start_is_told(launch, capsys, monkeypatch):
+    """One line, not argparse's traceback: what Python 3.14 thinks of Hydra 1.3."""
+    if sys.version_info < (3, 14):
+
+        def fail():
+            raise ValueError("badly formed help string")
+
+        monkeypatch.setattr("hydra.main", lambda **_: lambda _: fail)
+
+    assert launch("-m", "seed=3,4") == (2, [])
+    assert "does not start on this Python; take 3.13, or: trainkit sweep" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

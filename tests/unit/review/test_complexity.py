@@ -115,7 +115,7 @@ def test_ruff_is_a_second_witness(tmp_path):
         units = [Facts(*unit) for unit in extract(ast.parse(content), content)[0]]
         ours |= {(str(path), line): value for line, value in mccabe(units).items()}
 
-    assert len(theirs) > 1000
+    assert len(theirs) > 500  # 819 in Python 3.14
     assert ours == theirs
 
 

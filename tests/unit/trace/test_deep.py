@@ -2,7 +2,9 @@
 
 import pytest
 
+from tests.unit.trace.conftest import PRELOAD
 from trainkit.trace.locate import locate, read_deep
+from trainkit.trace.store import find_recording
 
 NET = """
 import torch
@@ -268,8 +270,11 @@ def test_edited_lines_that_ran_are_told(run):
     assert rows[line_of("torch.relu")][4] > 0
 
 
-def test_lines_that_run_in_workers_are_told_in_files(run):
-    """A forked worker of a loader leaves a file beside the trace."""
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_lines_that_run_in_workers_are_told_in_files(run, method, tmp_path):
+    """A worker of a loader, however it is started, leaves a file beside the trace, and no trace of its own."""
+    # As a guarded command's bootstrap does: each Python process that starts is armed.
+    (tmp_path / "sitecustomize.py").write_text(f"import runpy; runpy.run_path({str(PRELOAD)!r}, run_name='p')")
     source = """
         import torch
         from torch.utils.data import DataLoader
@@ -277,14 +282,17 @@ def test_lines_that_run_in_workers_are_told_in_files(run):
             def __len__(self):
                 return 4
             def __getitem__(self, index):
-                return torch.ones(2) * index
-        net = torch.nn.Linear(2, 1)
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-        for x in DataLoader(Data(), batch_size=2, num_workers=1):
-            net(x).sum().backward()
-            optimizer.step()
+                return torch.manual_seed(index) and torch.ones(2) * index
+        if __name__ == "__main__":
+            net = torch.nn.Linear(2, 1)
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            for x in DataLoader(Data(), batch_size=2, num_workers=1, multiprocessing_context="START"):
+                net(x).sum().backward()
+                optimizer.step()
     """
-    done = run(source, deep=1, edited={"program.py": [8]})
+    source = source.replace("START", method)
+    done = run(source, deep=1, edited={"program.py": [8]}, env={"PYTHONPATH": str(tmp_path)})
 
     assert done.returncode == 0, done.stderr
+    assert len(find_recording(done.folder).paths) == 1
     assert [path.read_text() for path in done.folder.glob("lines-*.txt")] == ['["program.py", 8]\n']

@@ -1,6 +1,7 @@
 """The recorder in processes of its own: it sees everything, changes nothing, and never raises."""
 
 import json
+import textwrap
 
 import pytest
 
@@ -948,9 +949,21 @@ def test_losses_that_are_no_numbers_have_names(run, differ):
     assert (first.phase, first.lead("loss").actual) == ("loss", "nan")
 
 
-def test_transforms_and_forked_workers_are_left_alone(run):
+# How a loader starts its workers: `fork` is the default up to Python 3.13, `forkserver` from then on.
+METHODS = pytest.mark.parametrize("method", ["fork", "forkserver"])
+
+
+def _load_in_workers(number: int, method: str) -> str:
+    source = TRAINING.replace(
+        "shuffle=True", f"shuffle=True, num_workers={number}, multiprocessing_context='{method}'"
+    )
+    return "if __name__ == '__main__':\n" + textwrap.indent(source, "    ")
+
+
+@METHODS
+def test_transforms_and_workers_are_left_alone(run, method):
     """Hooks do nothing under functorch, and a DataLoader's workers write no trace."""
-    source = TRAINING.replace("shuffle=True", "shuffle=True, num_workers=1").replace(
+    source = _load_in_workers(1, method).replace(
         "net.eval()", "net.eval(); torch.func.vmap(net)(data.tensors[0][:, None, :])"
     )
     done = run(source, covered=True)
@@ -959,9 +972,11 @@ def test_transforms_and_forked_workers_are_left_alone(run):
     assert len(find_recording(done.folder).paths) == 1
 
 
-def test_workers_of_a_loader_change_nothing(differ):
+@METHODS
+def test_workers_of_a_loader_change_nothing(differ, method):
     """Batches made in another process are the same batches."""
-    assert differ(TRAINING, "shuffle=True", "shuffle=True, num_workers=2").first is None
+    with_workers = _load_in_workers(2, method)
+    assert differ(with_workers, with_workers, "if True:\n" + textwrap.indent(TRAINING, "    ")).first is None
 
 
 def test_recomputed_activations_are_no_forward_passes(differ):
