@@ -75,7 +75,9 @@ def main() -> int:
     except ValueError as error:
         if str(error) != "badly formed help string":  # what argparse says of Hydra's, from Python 3.14 on
             raise
-        return _refuse(f"Hydra {hydra.__version__} does not start on this Python; take 3.13, or: trainkit sweep")
+        return _refuse(
+            f"Hydra {hydra.__version__} does not start on this Python; take 3.13, or: trainkit sweep"
+        )
     return 0
 
 

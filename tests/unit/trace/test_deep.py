@@ -274,7 +274,9 @@ def test_edited_lines_that_ran_are_told(run):
 def test_lines_that_run_in_workers_are_told_in_files(run, method, tmp_path):
     """A worker of a loader, however it is started, leaves a file beside the trace, and no trace of its own."""
     # As a guarded command's bootstrap does: each Python process that starts is armed.
-    (tmp_path / "sitecustomize.py").write_text(f"import runpy; runpy.run_path({str(PRELOAD)!r}, run_name='p')")
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import runpy; runpy.run_path({str(PRELOAD)!r}, run_name='p')"
+    )
     source = """
         import torch
         from torch.utils.data import DataLoader
