@@ -146,10 +146,8 @@ class Witness:
         """Stand in for `__import__`, which each import statement calls: note what it asks for."""
         module = self.statement(name, variables, local, fromlist, level)
         frame = sys._getframe(1).f_back
-        if (
-            frame is None
-        ):  # before any Python code runs: `python -m` asks for runpy, -c for what is no program's
-            if name == "linecache":  # from 3.13 on
+        if frame is None:  # before any Python code runs: `python -m` asks for runpy
+            if name == "linecache":  # and -c, from 3.13 on, for what is no program's
                 self.loads = [load for load in self.loads if load.name != name]
                 _BEFORE.add(name)
             return module
