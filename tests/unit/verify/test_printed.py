@@ -1,6 +1,8 @@
 """Which printed numbers are results."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainkit.verify.printed import compare_printed, join_streams, keep_repeated
 
@@ -14,6 +16,20 @@ from trainkit.verify.printed import compare_printed, join_streams, keep_repeated
         ("validate: loss/step 0.1234", "validate: loss/step 0.1235"),
         ("loss 1.5", "loss 2.5"),
         ("2026-01-02 10:11:12,123 loss 0.1234", "2026-01-02 10:11:13,456 loss 0.1235"),
+        ("acc_val: 0.3500 time: 0.0101s", "acc_val: 0.3600 time: 0.0202s"),
+        ("took 1.25s, loss 0.1234", "took 1.35s, loss 0.1235"),
+        ("12.5 seconds loss 0.1234", "13.5 seconds loss 0.1235"),
+        ("step:10 loss 0.1234", "step:10 loss 0.1235"),
+        (
+            "50%|# | 5/10 [00:01<00:05, 4.95it/s, loss=0.1234]",
+            "50%|# | 5/10 [00:02<00:06, 3it/s, loss=0.1235]",
+        ),
+        (
+            "1234 MB, 12.3k tokens/s, accuracy 50/100 (50.5)",
+            "1235 MB, 12.4k tokens/s, accuracy 51/100 (51.5)",
+        ),
+        ("loss 0.1234", "loss nan"),
+        ("lowest so far (min): 0.1234", "lowest so far (min): 0.1235"),
     ],
 )
 def test_other_numbers_are_a_result(before, now):
@@ -21,7 +37,8 @@ def test_other_numbers_are_a_result(before, now):
     for one, two in ((before, now), (f"a\n{before}\n", f"a\n{now}\n")):
         found = compare_printed(join_streams(one, ""), join_streams(two, ""))
         assert found == compare_printed(join_streams("x\n", one), join_streams("x\n", two))
-        assert found[0] in before and found[1] in now and found[0] != found[1]
+        assert found[0] != found[1]
+        assert "#" in found[0] or (found[0] in before and found[1] in now)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +56,10 @@ def test_other_numbers_are_a_result(before, now):
         ("at commit 1a2b3c4d5e", "at commit 9a8b7c6d5e"),
         ("10:11:12 begin 1", "10:11:13 begin 1"),
         ("train.py:1234: UserWarning", "train.py:1240: UserWarning"),
+        ("loss 0.5 seconds 12.345", "loss 0.5 seconds 13.345"),
+        ("loss 0.1234 in 12.345 s", "loss 0.1234 in 13.345 s"),
+        ("elapsed 1:23.456, 12.3k tokens/s", "elapsed 1:24.567, 12.4k tokens/s"),
+        ("GPU mem 1.234G loss 0.5", "GPU mem 2.345G loss 0.5"),
     ],
 )
 def test_times_sizes_and_places_are_none(before, now):
@@ -46,15 +67,37 @@ def test_times_sizes_and_places_are_none(before, now):
     assert compare_printed(join_streams(before, ""), join_streams(now, "")) is None
 
 
-def test_a_line_more_ends_the_comparison_of_its_stream():
-    """The other stream is compared all the same."""
-    assert compare_printed(join_streams("loss 0.1234\n", ""), join_streams("loss 0.1235\nx\n", "")) is None
-    said = compare_printed(join_streams("a\n", "loss 0.1234"), join_streams("a\nb\n", "loss 0.1235"))
-    assert said == ("loss 0.1234", "loss 0.1235")
+def test_a_line_more_hides_no_other():
+    """Lines are compared with those of the same words, where there are as many of them."""
+    found = compare_printed("loss 0.1234\n", "hello 1\nloss 0.1235\nx\n")
+    assert found == ("loss 0.1234", "loss 0.1235")
+    assert compare_printed("loss 0.1234\n", "loss 0.1235\nloss 0.1234\n") is None
 
 
-def test_only_lines_that_repeat_are_kept():
-    """What two runs of the same code print otherwise is emptied; with more lines nothing is left."""
-    assert keep_repeated("a 1\nb 2\nc 3", "a 1\nb 9\nc 3") == "a 1\n\nc 3"
-    assert keep_repeated("a 1\nb 2", "a 1") == ""
+def test_a_number_that_two_runs_print_otherwise_is_none():
+    """The others of its line are compared, and so is what is printed more often than such a line."""
+    kept = keep_repeated("rate 0.1234 loss 0.5678\na 1\nb 2\nb 3", "rate 0.4321 loss 0.5678\na 1\nb 2")
+
+    assert compare_printed(kept, "rate 0.9999 loss 0.5678\na 1\nb 2222") is None
+    assert compare_printed(kept, "rate 0.9999 loss 0.5679\na 1") == (
+        "rate # loss 0.5678",
+        "rate 0.9999 loss 0.5679",
+    )
+    assert compare_printed(keep_repeated("x 0.1234", "x 0.4321"), "x 0.9999") is None
+
+
+def test_streams_are_kept_apart():
+    """Of either only what repeats is kept."""
     assert keep_repeated(join_streams("a", "b"), join_streams("a", "c")) == join_streams("a", "")
+
+
+TEXTS = st.text(alphabet="ab s:%./-12\n\r\x1e\x1b\u00b2", max_size=60)
+
+
+@given(TEXTS, TEXTS)
+def test_what_repeats_equals_both_that_it_was_made_of(first, second):
+    """Whatever is printed: nothing of a run can differ from what is kept of it."""
+    kept = keep_repeated(first, second)
+
+    assert compare_printed(first, first) is None
+    assert compare_printed(kept, first) is compare_printed(kept, second) is None
