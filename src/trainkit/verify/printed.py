@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator
 
 _SEPARATOR = "\x1e"  # between standard output and standard error
@@ -75,11 +75,11 @@ def _read_lines(text: str) -> list[list[_Line]]:
 
 def _pair(left: list[_Line], right: list[_Line]) -> Iterator[tuple[_Words, list[str], list[str]]]:
     """Yield the words and both sides' numbers of the lines that both print equally often, in order."""
-    ours, theirs = defaultdict(list), defaultdict(list)
-    for lines, groups in ((left, ours), (right, theirs)):
-        for words, numbers in lines:
-            groups[words].append(numbers)
-    others = {words: iter(found) for words, found in theirs.items() if len(found) == len(ours[words])}
+    counts = Counter(words for words, _ in left)
+    theirs: dict[_Words, list[list[str]]] = {}
+    for words, numbers in right:
+        theirs.setdefault(words, []).append(numbers)
+    others = {words: iter(found) for words, found in theirs.items() if len(found) == counts[words]}
     for words, numbers in left:
         if words in others:
             yield words, numbers, next(others[words])
