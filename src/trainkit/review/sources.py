@@ -102,13 +102,6 @@ def read_files(
     return sorted([*found, *closed], key=lambda source: source.path)
 
 
-def list_notebooks(root: Path, *, paths: Sequence[str] = (), revision: str = "") -> list[str]:
-    """Give the notebooks beside the files that `read_sources` reads: their code is not measured."""
-    if revision:
-        return sorted(_list_revision(root, paths, revision, ".ipynb"))
-    return sorted(_list_disk(root, paths, ".ipynb"))
-
-
 def list_tree(root: Path, suffix: str = ".py") -> list[str]:
     """Give all files below a folder that end so, by path, links and byte code aside."""
     return sorted(

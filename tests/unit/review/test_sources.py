@@ -11,7 +11,7 @@ from trainkit.errors import UsageError
 from trainkit.review import cache as caching
 from trainkit.review import sources as module
 from trainkit.review.complexity import units
-from trainkit.review.sources import list_notebooks, list_tree, read_files, read_sources
+from trainkit.review.sources import list_tree, read_files, read_sources
 
 FUNCTION = "def f(a):\n    return 1 if a else 2\n"
 
@@ -49,7 +49,6 @@ def test_git_says_which_files_there_are(project):
     assert list(read(project.path / "lib")) == ["b.py"]
     assert list(read(project.path, revision="HEAD")) == ["a.py", "broken.py", "lib/b.py"]
     assert list(read(project.path, revision="HEAD", paths=["a.py"])) == ["a.py"]
-    assert list_notebooks(project.path) == list_notebooks(project.path, revision="HEAD") == ["n.ipynb"]
     with pytest.raises(UsageError, match="nowhere does not exist"):
         read(project.path, paths=["nowhere"])
 
