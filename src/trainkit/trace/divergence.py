@@ -373,7 +373,7 @@ class _Comparer:
         # One that training never moves is a constant: its effect shows elsewhere, if it has one.
         moving = [a for a in changed if a in self._left.moved or self._buffers.pairs[a] in self._right.moved]
         for copied in (False, True):
-            here = [index for index in changed if (index in self._left.copied) is copied]
+            here = [index for index in changed if self._left.buffers[index].copied is copied]
             moved = [index for index in here if index in moving]
             if not here:
                 continue

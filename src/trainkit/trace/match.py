@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tensor:
-    """One parameter or buffer as it was first seen: `shape` is `dtype[sizes]`."""
+    """One parameter or buffer as it was first seen: `shape` is `dtype[sizes]`.
+
+    `copied` is a buffer of a copy of the model, which training does not run.
+    """
 
     name: str
     shape: str
     digest: str
+    copied: bool = False
 
 
 @dataclass
@@ -28,15 +32,31 @@ def match_tensors(
 ) -> None:
     """Add to `known`: name and value, then a value that is unique, then name, value, order; shapes agree.
 
-    Without `guess` only what a name or a value tells.
+    A model's are looked for among a model's and a copy's among a copy's first: the two begin alike, and a
+    refactor may name either as the other was. Without `guess` only what a name or a value tells.
     """
+    _match(expected, actual, known, guess=guess, role=lambda tensor: tensor.copied)
+    _match(expected, actual, known, guess=guess, role=lambda _: False)
+    ordered = dict(sorted(known.pairs.items()))  # sets below: else the first one named would be any
+    known.pairs.clear()
+    known.pairs.update(ordered)
+
+
+def _match(
+    expected: Sequence[Tensor],
+    actual: Sequence[Tensor],
+    known: Matches,
+    *,
+    guess: bool,
+    role: Callable[[Tensor], bool],
+) -> None:
     matched = known.pairs
     keys: list[tuple[Callable[[Tensor], Hashable], bool]] = [
-        (lambda t: t, False),
-        (lambda t: (t.shape, t.digest), True),
-        (lambda t: (t.name, t.shape), False),
-        (lambda t: (t.shape, t.digest), False),
-        (lambda t: t.shape, False),
+        (lambda t: (t.name, t.shape, t.digest, role(t)), False),
+        (lambda t: (t.shape, t.digest, role(t)), True),
+        (lambda t: (t.name, t.shape, role(t)), False),
+        (lambda t: (t.shape, t.digest, role(t)), False),
+        (lambda t: (t.shape, role(t)), False),
     ]
     for number, (key, unique) in enumerate(keys if guess else keys[:3]):
         taken = set(matched.values())
@@ -48,9 +68,6 @@ def match_tensors(
                 matched.update(pairs)
                 if number >= 3 and len(pairs) > 1:
                     known.guessed.update(index for index, _ in pairs)
-    ordered = dict(sorted(matched.items()))  # sets above: else the first one named would be any
-    matched.clear()
-    matched.update(ordered)
 
 
 def _index(

@@ -50,7 +50,6 @@ class Side:
         self.hyper: dict[int, list[Any]] = {}
         self.called: list[int] = []
         self.last: dict[int, str] = {}  # parameter -> digest of its latest value
-        self.copied: set[int] = set()  # buffers of copies of the model
         self.moved: set[int] = set()  # buffers that have changed
         self.losses: dict[int, list[str]] = {}
         self.summary = Summary()
@@ -77,9 +76,9 @@ class Side:
                 self.parameters.append(Tensor(*row[:3]))
                 self.adopted.append(event["step"])
             self.others += [Tensor(*row) for row in event.get("others", ())]
-            if "others" in event:  # a copy of the model, which training does not run
-                self.copied.update(range(len(self.buffers), len(self.buffers) + len(event["buffers"])))
-            self.buffers += [Tensor(*row) for row in event["buffers"]]
+            self.buffers += [
+                Tensor(name, shape, digest, "others" in event) for name, shape, digest in event["buffers"]
+            ]
         elif kind == "optimizer":
             self.optimizers[event["optimizer"]] = event["parameters"]
             rows = {f"optimizer {event['optimizer']} {key}": value for key, value in event["facts"].items()}

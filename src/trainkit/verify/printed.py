@@ -11,8 +11,8 @@ _UNSTEADY = "\x1f"  # stands for a number that two runs of the same code print o
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\bnan\b|\binf\b|\x1f")
 _PRECISE = re.compile(r"\d\.\d{3}|\d{4}")  # a measure, no coarse time
 _MEASURED = re.compile(
-    r"(?<![a-z])(?:loss|acc|accuracy|error|err|f1|auc|iou|bleu|ppl|perplexity|mae|mse|rmse|psnr|fid|score|"
-    r"recall|precision|reward|return)(?![a-z])",
+    r"(?<![a-z])(?:loss|acc|accuracy|error|err|f1|auc|m?iou|bleu|ppl|perplexity|mae|mse|rmse|psnr|ssim|fid|score|"
+    r"recall|precision|reward|return|dice|m?ap|top|correct|hits|mrr|ndcg|wer|cer|bpc|elo)(?![a-z])",
     re.IGNORECASE,
 )
 # Words before a number, and units behind one, of what differs between equal runs.
@@ -29,7 +29,7 @@ _UNIT = re.compile(
 # When, how long, which commit, which line of which file: passed over within a line.
 _STAMP = re.compile(
     r"(?:\d{4}-\d\d-\d\d[T ])?\d+:\d\d(?::\d\d)?(?:[.,]\d+)?|\d{4}-\d\d-\d\d|\.py:\d+|\bline \d+|"
-    r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}\b"
+    r"(?<![\w.+-])(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}(?![\w.]|[-+]\d)"
 )
 
 _Words = tuple[str, ...]  # what stands between the numbers of a line, at its start and at its end
@@ -89,9 +89,10 @@ def _is_result(words: _Words, index: int, before: str, now: str) -> bool:
     """Tell whether a number that differs is one that training computed."""
     if before == now or _UNSTEADY in (before, now) or _is_volatile(words, index):
         return False
-    both = f"{before} {now}"
-    measured = words[index + 1].lstrip().startswith("%") or _MEASURED.search("".join(words[: index + 1]))
-    return bool(_PRECISE.search(both) or (measured and "." in both))
+    is_part = words[index + 1].lstrip().startswith("%")
+    return bool(
+        _PRECISE.search(f"{before} {now}") or is_part or _MEASURED.search("".join(words[: index + 1]))
+    )
 
 
 def _is_volatile(words: _Words, index: int) -> bool:

@@ -7,7 +7,13 @@ from trainkit.trace.match import Matches, Tensor, match_tensors
 
 SHAPE = "float32[2]"
 TENSORS = st.lists(
-    st.builds(Tensor, st.sampled_from("abcd"), st.sampled_from(["f[1]", "f[2]"]), st.sampled_from("0123")),
+    st.builds(
+        Tensor,
+        st.sampled_from("abcd"),
+        st.sampled_from(["f[1]", "f[2]"]),
+        st.sampled_from("0123"),
+        st.booleans(),
+    ),
     max_size=8,
 )
 
@@ -54,6 +60,15 @@ def test_equal_values_are_told_apart_by_name():
 def test_equal_values_under_other_names_are_a_guess():
     """What order alone tells apart is said to be a guess."""
     assert match(make(("a", "0"), ("b", "0")), make(("x", "0"), ("y", "0"))) == Matches({0: 0, 1: 1}, {0, 1})
+
+
+def test_a_copy_of_the_model_is_not_taken_for_the_model():
+    """It begins alike and has the name that the model's buffer had; what is one only on one side is found."""
+    model, copy = Tensor("1.mean", SHAPE, "0"), Tensor("1.mean", SHAPE, "0", copied=True)
+    renamed = Tensor("net.1.mean", SHAPE, "0")
+
+    assert match([copy, model, model], [renamed, copy, renamed]).pairs == {0: 1, 1: 0, 2: 2}
+    assert match([model, copy], [model, Tensor("1.mean", SHAPE, "0")]).pairs == {0: 0, 1: 1}
 
 
 def test_the_last_of_a_shape_is_no_guess():

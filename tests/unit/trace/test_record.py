@@ -979,6 +979,14 @@ def test_workers_of_a_loader_change_nothing(differ, method):
     assert differ(with_workers, with_workers, "if True:\n" + textwrap.indent(TRAINING, "    ")).first is None
 
 
+def test_an_idle_copy_is_no_model_when_the_root_moves(differ):
+    """Lightning keeps one in its hyper-parameters; called by the task or by its part, the model is the same."""
+    source = TRAINING.replace("optimizer =", "import copy; idle = copy.deepcopy(net)\ntask = nn.ModuleList([net])\n"
+                              "task.forward = lambda x: net(x)\noptimizer =")  # fmt: skip
+
+    assert differ(source, "net(x), y", "task(x), y").first is None
+
+
 def test_recomputed_activations_are_no_forward_passes(differ):
     """Activation checkpointing computes the same bits, and its second forward is not recorded."""
     imported = TRAINING.replace("import torch\n", "import torch, torch.utils.checkpoint\n", 1)

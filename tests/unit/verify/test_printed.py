@@ -29,6 +29,12 @@ from trainkit.verify.printed import compare_printed, join_streams, keep_repeated
             "1235 MB, 12.4k tokens/s, accuracy 51/100 (51.5)",
         ),
         ("loss 0.1234", "loss nan"),
+        ("loss: 3.1415926e-05", "loss: 2.7182818e-05"),
+        ("| loss 5.1 | ms/batch 3 |", "| loss 5.2 | ms/batch 4 |"),
+        ("mAP 31.2", "mAP 31.4"),
+        ("Top-1: 87%", "Top-1: 88%"),
+        ("correct 87/100", "correct 88/100"),
+        ("mean IoU 0.5", "mean IoU 0.6"),
         ("lowest so far (min): 0.1234", "lowest so far (min): 0.1235"),
     ],
 )
