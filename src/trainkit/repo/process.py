@@ -74,6 +74,7 @@ def run_in_tree(
         given = dict(environment or {})
         variables = _child_environment(tree, given.pop("PYTHONPATH", None)) | fixed | given
         variables |= {"TRAINKIT_SOURCES": folder, "TRAINKIT_PRELOAD": str(preload or "")}
+        variables["TRAINKIT_FIXED"] = ",".join(fixed)
         returncode, stdout, stderr = _communicate(words, shown, tree.path, variables, timeout_s)
         own, foreign = _read_sources(Path(folder))
     done = Completed(

@@ -11,11 +11,13 @@ import functools
 import importlib
 import importlib.abc
 import importlib.machinery
+import itertools
 import json
 import os
 import random
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,6 +46,7 @@ def arm(folder: Path) -> Recorder:
         "torch.utils.data.dataloader": recorder.hook_loader,
         "numpy.random": lambda numpy_random: _hook_numpy(numpy_random, recorder, options),
         "argparse": lambda argparse: _hook_argparse(argparse, recorder),
+        "subprocess": lambda subprocess: _watch_children(subprocess, recorder),
     }
     if options.get("deterministic", True):
         callbacks["torch._inductor.config"] = _make_compiler_deterministic
@@ -99,6 +102,36 @@ def _hook_argparse(argparse: Any, recorder: Recorder) -> None:
         return found
 
     argparse.ArgumentParser.parse_known_args = recorded
+
+
+def _watch_children(subprocess: Any, recorder: Recorder) -> None:
+    """Let a child that is given an environment of its own train in our trees, and be recorded, too."""
+    fixed = os.environ.get("TRAINKIT_FIXED", "").split(",")
+    ours = {key: value for key, value in os.environ.items() if key.startswith("TRAINKIT_") or key in fixed}
+    search = os.environ.get("PYTHONPATH", "")
+    start = subprocess.Popen.__init__
+
+    @functools.wraps(start)
+    def started(self: Any, *args: Any, **kwargs: Any) -> None:
+        with suppress(Exception):  # then it is started as the program says; any thread may be here
+            if _is_isolated(args[0] if args else kwargs["args"]):
+                recorder.see_elsewhere()
+            given = kwargs.get("env")
+            if given is not None and "TRAINKIT_TRACE" not in given:
+                paths = [search, given.get("PYTHONPATH", "")]
+                kwargs["env"] = {**ours, **given, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        start(self, *args, **kwargs)
+
+    subprocess.Popen.__init__ = started
+
+
+def _is_isolated(command: Any) -> bool:
+    """Tell whether it is a Python that takes nothing of its environment: we cannot enter it."""
+    words = [] if isinstance(command, str | bytes) else [os.fsdecode(word) for word in command]
+    if not words or "python" not in Path(words[0]).name:
+        return False
+    flags = itertools.takewhile(lambda word: word.startswith("-") and word not in {"-c", "-m"}, words[1:])
+    return any(set("IES") & set(flag) for flag in flags)
 
 
 def _watch_seed(module: Any, name: str, what: str, recorder: Recorder) -> None:

@@ -86,7 +86,7 @@ class Recorder:
         self._early: list[dict[str, Any]] = []  # until something is trained
         self._torch: Any = None
         self._thread = 0
-        self._elsewhere = 0  # calls of hooks in other threads
+        self._elsewhere = 0  # calls of hooks in other threads, children that cannot be recorded
         self._order: list[int] = []  # of module calls in the step before
         self._manual: tuple[list[Any], list[str], list[str]] | None = None
         self._hits: dict[tuple[str, int], list[Any]] = {}  # place -> steps and operations, first and last
@@ -163,6 +163,10 @@ class Recorder:
                 self.write({"event": "problem", "where": where, "error": repr(error)[:300]})
         finally:
             self.inside = False
+
+    def see_elsewhere(self) -> None:
+        """Note that something happens where nothing is recorded."""
+        self._elsewhere += 1
 
     # -- hooks
 

@@ -254,7 +254,8 @@ def conclude(pair: Pair, location: Location | None = None, *, notes: tuple[str, 
         )
     told = (*comparison.notes, *_reword_facts(comparison), *notes)
     if comparison.expected.elsewhere or comparison.actual.elsewhere:
-        told += ("what other threads than the training one compute is not compared",)
+        told += ("what other threads than the training one, or Python processes with -I, -E or -S, compute "
+                 "is not compared",)  # fmt: skip
     counts = _count(comparison.expected)
     words = f"bitwise identical over {counts}"
     status = Status.NOTED if told else Status.IDENTICAL

@@ -5,6 +5,7 @@ import textwrap
 
 import pytest
 
+from tests.unit.trace.conftest import PRELOAD
 from trainkit.errors import CannotJudgeError
 from trainkit.trace.divergence import compare, summarise
 from trainkit.trace.store import find_recording, read_events
@@ -1070,3 +1071,38 @@ def test_a_trace_is_lines_of_json(run):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
 
     assert (lines[0]["event"], lines[0]["format"], lines[-1]["event"]) == ("trace", 3, "end")
+
+
+CHILD = """
+import subprocess, sys
+subprocess.run([sys.executable, *ARGUMENTS], env=ENVIRONMENT, check=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "number", "elsewhere"),
+    [
+        (["child.py"], {"PYTHONPATH": "none"}, 2, 0),
+        (["child.py"], None, 2, 0),
+        (["-c", "import child"], {"PYTHONPATH": "."}, 2, 0),
+        (["-I", "child.py"], {}, 1, 1),
+        (["-c", "import os; assert os.environ['MINE'] == '1'"], {"MINE": "1"}, 1, 0),
+    ],
+)
+def test_children_with_environments_of_their_own_are_recorded(
+    run, tmp_path, arguments, environment, number, elsewhere
+):
+    """They get ours, too; one that takes nothing of its environment is said to be out of sight."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/child.py").write_text(textwrap.dedent(SMALL))
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import runpy; runpy.run_path({str(PRELOAD)!r}, run_name='p')"
+    )
+    source = SMALL + CHILD.replace("ARGUMENTS", repr(arguments)).replace("ENVIRONMENT", repr(environment))
+
+    done = run(source, env={"PYTHONPATH": str(tmp_path)})
+
+    assert done.returncode == 0, done.stderr
+    recording = find_recording(done.folder)
+    ends = [list(events)[-1] for events in recording.processes()]
+    assert (len(ends), max(end["elsewhere"] for end in ends)) == (number, elsewhere)
