@@ -35,7 +35,10 @@ def project(tiny, tmp_path, uncovered, monkeypatch, capsys):
 
 
 def test_a_refactor_is_identical_and_a_fault_is_named_with_its_line(project):
-    """First a rename, then on top of it another dropout: the page names step, module, operation and lines."""
+    """First a rename, then on top of it another dropout: the page names step, module, operation and lines.
+
+    At last the file of the first epoch's checkpoint: what is saved is the same, and what is left is not.
+    """
     tiny, run = project
     before = tiny.state()
     tiny.edit("train.py", "net = Net()", "model = Net()")
@@ -46,6 +49,14 @@ def test_a_refactor_is_identical_and_a_fault_is_named_with_its_line(project):
     tiny.write("notes.txt", "untracked")
     other = run("verify", "--base", "HEAD", "--json", "verdict.json", *RUN)
 
+    tiny.edit("src/tiny/model.py", "nn.Dropout(0.2)", "nn.Dropout(0.1)")
+    keep = 'path = options.checkpoint\n        torch.save(state, path)\n        first = first or open(path, "rb").read()\n'
+    tiny.edit(
+        "train.py", "torch.save(state, options.checkpoint)\n", keep + '    open(path, "wb").write(first)\n'
+    )
+    tiny.edit("train.py", "    for epoch", "    first = b''\n    for epoch")
+    file = run("verify", "--base", "HEAD", *RUN)
+
     assert same.returncode == 0, same.stdout + same.stderr
     assert "identical: bitwise identical over 8 steps, 2 evaluation passes, 2 saves" in same.stdout
     assert other.returncode == 1, other.stdout + other.stderr
@@ -54,6 +65,8 @@ def test_a_refactor_is_identical_and_a_fault_is_named_with_its_line(project):
     assert ">   " in other.stdout and "nn.Dropout(0.2)" in other.stdout
     verdict = json.loads((tiny.path / "verdict.json").read_text())
     assert (verdict["status"], verdict["cause"]["phase"]) == ("diverged", "forward")
+    assert file.returncode == 1, file.stdout + file.stderr
+    assert "files-only: out.pt: " in file.stdout and "tensors hold other numbers" in file.stdout
     assert tiny.state()["worktrees"] == before["worktrees"]
     assert not (tiny.path / "out.pt").exists()
 

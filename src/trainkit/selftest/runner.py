@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,9 +26,8 @@ from trainkit.trace.store import find_recording
 from trainkit.verdict import Status
 from trainkit.verify.edits import list_edits, rank_edits
 from trainkit.verify.judge import judge_runs
-from trainkit.verify.printed import keep_repeated
 from trainkit.verify.result import Verification
-from trainkit.verify.run import PRELOAD, Run
+from trainkit.verify.run import PRELOAD, Run, keep_what_repeats
 
 _PROJECTS = Path(__file__).with_name("projects")
 _RANKS = {"ddp": 2}
@@ -265,7 +264,7 @@ def _record_twice(host: _Host, folder: Path, project: str) -> Run:
     if control.status is not Status.IDENTICAL:
         raise CannotJudgeError("selftest-unstable", f"{project} differs from itself: {control.summary}",
                                evidence=control.evidence)  # fmt: skip
-    return replace(first, stdout=keep_repeated(first.stdout, second.stdout))
+    return keep_what_repeats(first, second)
 
 
 def _tree(folder: Path, side: str) -> Tree:

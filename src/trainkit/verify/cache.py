@@ -23,6 +23,7 @@ from trainkit.repo.git import git
 from trainkit.repo.trees import Tree
 from trainkit.trace.store import find_recording
 from trainkit.verify.options import RunOptions
+from trainkit.verify.outputs import Output
 from trainkit.verify.run import Run
 
 _MOST_ENTRIES = 30
@@ -86,7 +87,9 @@ def load(key: str) -> Run | None:
         recording = find_recording(folder)
         if recording.paths:
             os.utime(folder)
-            return Run(side="baseline", recording=recording, stdout=stdout)
+            left = json.loads((folder / "outputs.json").read_text(encoding="utf-8"))
+            outputs = {path: Output(*output) for path, output in left.items()}
+            return Run(side="baseline", recording=recording, stdout=stdout, outputs=outputs)
     return None
 
 
@@ -99,6 +102,7 @@ def keep(key: str, run: Run) -> None:
         for path in run.recording.paths:
             shutil.copy2(path, writing / path.name)
         (writing / "stdout.txt").write_text(run.stdout, encoding="utf-8")
+        (writing / "outputs.json").write_text(json.dumps(run.outputs), encoding="utf-8")
         forget(key)
         writing.rename(target)
     except OSError:

@@ -17,6 +17,7 @@ from trainkit.trace.store import Event, Recording
 from trainkit.verdict import Status
 from trainkit.verify.classify import Cause, classify
 from trainkit.verify.edits import MOVED, Ranks
+from trainkit.verify.outputs import compare_outputs
 from trainkit.verify.printed import compare_printed
 from trainkit.verify.result import Verification
 from trainkit.verify.run import Run
@@ -141,16 +142,21 @@ class _Judge:
         return self.judge(*(record(side, {"level": "full"}) for side in _SIDES))
 
     def _judge_equal(self, pair: Pair, expected: Run, actual: Run) -> Verification:
-        """Of sides that trained alike what they printed counts, too, if it is printed again."""
+        """Of sides that trained alike what they printed and left in files counts, too, if that repeats."""
         printed = compare_printed(expected.stdout, actual.stdout)
-        if printed and self.record and self.deep:
+        files = compare_outputs(expected.outputs, actual.outputs)
+        if (printed or files.numbers) and self.record and self.deep:
             again = self.record("candidate", {})
-            if compare_printed(expected.stdout, again.stdout) == printed:
+            if printed and compare_printed(expected.stdout, again.stdout) == printed:
                 at = pair.comparison.reads[0] if pair.comparison.reads else -1
                 runs = self._zoom(self.record, _step_of(pair, at), at)
                 location, _ = self._locate(pair, runs, at, ends="reads")
                 return _judge_printed(pair, printed, location)
-        return conclude(pair)
+            repeated = [each for each in compare_outputs(expected.outputs, again.outputs).numbers
+                        if each in files.numbers]  # fmt: skip
+            if repeated:
+                return _judge_files(pair, repeated)
+        return conclude(pair, notes=_word_files(files.others))
 
     def _zoom(self, record: Record, step: int, at: int) -> list[Run]:
         """Run both sides once more with the operations of a step; to the end if `at` is none."""
@@ -235,6 +241,27 @@ def _judge_printed(pair: Pair, printed: tuple[str, str], location: Location | No
         location=location,
         notes=pair.comparison.notes,
     )
+
+
+def _judge_files(pair: Pair, numbers: list[str]) -> Verification:
+    """Say that training is the same and files that it left hold other numbers, on either side each time."""
+    more = f", and {len(numbers) - 1} more files" if len(numbers) > 1 else ""
+    cause = Cause(phase="save", kind="files-only", detail=numbers[0] + more)
+    counts = _count(pair.comparison.expected)
+    return Verification(
+        status=Status.DIVERGED,
+        summary=f"diverged in files alone, save: training is identical over {counts}; {cause}",
+        cause=cause,
+        comparison=pair.comparison,
+        notes=(*pair.comparison.notes, *numbers[1:]),
+    )
+
+
+def _word_files(paths: Sequence[str]) -> tuple[str, ...]:
+    if not paths:
+        return ()
+    more = f" and {len(paths) - 4} more" if len(paths) > 4 else ""
+    return (f"other bytes, which may mean the same, in {', '.join(paths[:4])}{more}",)
 
 
 def conclude(pair: Pair, location: Location | None = None, *, notes: tuple[str, ...] = ()) -> Verification:

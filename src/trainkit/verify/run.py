@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from trainkit.repo.process import Completed, prove_sources, run_in_tree
 from trainkit.repo.trees import Tree, copy_tree
 from trainkit.trace.store import Recording, find_recording
 from trainkit.verify.options import RunOptions
-from trainkit.verify.printed import join_streams
+from trainkit.verify.outputs import Outputs, keep_repeated_outputs, read_outputs
+from trainkit.verify.printed import join_streams, keep_repeated
 
 PRELOAD = Path(trace.__file__).with_name("preload.py")
 _QUOTED = re.compile(r"['\"]([^'\"\n]{1,300})['\"]")
@@ -29,6 +31,7 @@ class Run:
     side: str
     recording: Recording
     stdout: str = ""  # and standard error, see `join_streams`
+    outputs: Outputs = field(default_factory=dict)
     broke: str = ""
     evidence: tuple[str, ...] = ()
 
@@ -52,7 +55,7 @@ def record_run(
         **({"TORCHDYNAMO_DISABLE": "1"} if deep and "deep" in deep else {}),
     }
     with copy_tree(tree, share=options.share) as copy:
-        done, broke = None, ""
+        done, broke, began = None, "", time.time_ns()
         try:
             done = run_in_tree(
                 copy,
@@ -81,9 +84,19 @@ def record_run(
             side=tree.side,
             recording=recording,
             stdout=join_streams(done.stdout, done.stderr).replace(str(copy.path), ""),
+            outputs=read_outputs(copy.top, began),
             broke=broke,
             evidence=evidence if broke else (),
         )
+
+
+def keep_what_repeats(first: Run, second: Run) -> Run:
+    """Give the first of two runs of the same code without what the second printed or left otherwise."""
+    return replace(
+        first,
+        stdout=keep_repeated(first.stdout, second.stdout),
+        outputs=keep_repeated_outputs(first.outputs, second.outputs),
+    )
 
 
 def prepare(tree: Tree, options: RunOptions) -> None:

@@ -20,9 +20,8 @@ from trainkit.verify import cache
 from trainkit.verify.edits import list_edits, rank_edits, read_context
 from trainkit.verify.judge import judge_runs
 from trainkit.verify.options import RunOptions, check_paths
-from trainkit.verify.printed import keep_repeated
 from trainkit.verify.result import Excerpt, Verification
-from trainkit.verify.run import Run, prepare, record_run
+from trainkit.verify.run import Run, keep_what_repeats, prepare, record_run
 
 Progress = Callable[[str], None]
 
@@ -135,7 +134,7 @@ class _Session:
         second = self._record("baseline", "training the baseline again", hash_seed=control_hash_seed)
         control = judge_runs(first, second)
         if control.status in {Status.IDENTICAL, Status.NOTED}:
-            return replace(first, stdout=keep_repeated(first.stdout, second.stdout)), None
+            return keep_what_repeats(first, second), None
         if control.status is Status.DIVERGED:
             control = self._explain_unstable() or control
             other = f" under hash seed {control_hash_seed}" if control_hash_seed else ""

@@ -10,6 +10,7 @@ from trainkit.verdict import Status
 from trainkit.verify.edits import MOVED, RENAMED
 from trainkit.verify.files import compare_files
 from trainkit.verify.judge import compare_recordings, judge_runs
+from trainkit.verify.outputs import Output
 from trainkit.verify.run import Run
 
 OTHER = "other".ljust(16, "_")
@@ -543,3 +544,36 @@ def test_other_lines_are_passed_over(judge, make_run, script, before, now):
     result = judge(*printed(make_run, script, before, now), record=lambda *_: pytest.fail("recorded"))
 
     assert result.status is Status.IDENTICAL
+
+
+# -- what is left in files
+
+
+def left(make_run, script, **tensors):
+    outputs = {f"{name}.npy": Output("tensors", content) for name, content in tensors.items()}
+    return make_run(script, outputs=outputs)
+
+
+def test_files_that_hold_other_numbers_each_time_are_a_divergence(judge, make_run, script):
+    """Training is the same and what was made of it is not."""
+    before, now = (
+        left(make_run, script, a="4:1", b="4:1", c="4:1"),
+        left(make_run, script, a="4:2", b="4:2", c="4:1"),
+    )
+
+    result = judge(before, now, record=lambda *_: now)
+
+    assert (result.status, result.cause.kind) == (Status.DIVERGED, "files-only")
+    assert "files-only: a.npy: 1 of 1 tensors hold other numbers, and 1 more files" in result.summary
+    assert result.notes == ("b.npy: 1 of 1 tensors hold other numbers",)
+    assert judge(before, now, record=lambda *_: before).status is Status.IDENTICAL
+
+
+def test_files_in_another_form_are_a_note(judge, make_run, script):
+    """Nothing is run again for them."""
+    before, now = (left(make_run, script, **dict.fromkeys("abcdef", sizes)) for sizes in ("4:1", "4:1 8:2"))
+
+    result = judge(before, now, record=lambda *_: pytest.fail("recorded"))
+
+    assert result.status is Status.NOTED
+    assert result.notes == ("other bytes, which may mean the same, in a.npy, b.npy, c.npy, d.npy and 2 more",)

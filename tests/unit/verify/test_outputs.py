@@ -1,0 +1,133 @@
+"""Files that a run leaves: which differences are results, and which may be another form of the same."""
+
+import json
+import os
+import struct
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from trainkit.verify.outputs import Changes, Output, compare_outputs, keep_repeated_outputs, read_outputs
+
+
+def write_safetensors(path, tensors):
+    header, data = {"__metadata__": {"epoch": "1"}}, b""
+    for name, values in tensors.items():
+        raw = np.asarray(values, dtype="<f4").tobytes()
+        header[name] = {
+            "dtype": "F32",
+            "shape": [len(values)],
+            "data_offsets": [len(data), len(data) + len(raw)],
+        }
+        data += raw
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Write files into a new folder and give what is read of it."""
+    count = iter(range(100))
+
+    def run(**files):
+        folder = tmp_path / str(next(count))
+        (folder / "out").mkdir(parents=True)
+        began = time.time_ns()
+        for name, write in files.items():
+            path = folder / "out" / name.replace("_", ".")
+            path.write_text(write) if isinstance(write, str) else write(path)
+        return read_outputs(folder, began)
+
+    return run
+
+
+def saved(*values, **more):
+    return lambda path: torch.save({"net": {"a": torch.tensor(values)}, **more}, path)
+
+
+WAYS = {
+    "best_pt": (saved(1.0, 2.0), saved(1.0, 3.0)),
+    "best_safetensors": (
+        lambda path: write_safetensors(path, {"a": [1.0, 2.0]}),
+        lambda path: write_safetensors(path, {"a": [1.0, 3.0]}),
+    ),
+    "best_npz": (
+        lambda path: np.savez(path, a=np.array([1.0])),
+        lambda path: np.savez(path, a=np.array([2.0])),
+    ),
+    "best_npy": (lambda path: np.save(path, np.array([1.0])), lambda path: np.save(path, np.array([2.0]))),
+    "best_json": ('{"epoch": 3, "loss": 0.25}', '{"epoch": 3, "loss": 0.5}'),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_other_numbers_in_a_file_are_a_result(read, name):
+    """Whoever wrote it, and in any of the usual forms; equal ones are none."""
+    before, now = (read(**{name: write}) for write in WAYS[name])
+
+    assert compare_outputs(before, read(**{name: WAYS[name][0]})) == Changes()
+    (number,) = compare_outputs(before, now).numbers
+    assert number.startswith(f"out/{name.replace('_', '.')}: ")
+
+
+def test_another_form_is_no_result(read):
+    """More tensors, another type, another name or text; a file of its own is nobody's difference."""
+    before = read(
+        a_pt=saved(1.0), b_safetensors="broken", c_txt="loss 0.5", d_pt=saved(2.0), e_bin=saved(1.0)
+    )
+    now = read(
+        a_pt=saved(1.0, average=torch.ones(3)),
+        b_safetensors="other",
+        c_txt="cost 0.7",
+        f_pt=saved(3.0),
+        e_bin=lambda path: path.write_bytes(b"\0\1"),
+    )
+
+    assert compare_outputs(before, now) == Changes(others=("out/a.pt", "out/e.bin"))
+    renamed = read(a_pt=lambda path: torch.save({"module.a": torch.tensor([1.0])}, path))
+    assert compare_outputs(before, renamed) == Changes()
+
+
+def test_only_what_repeats_is_compared():
+    """Times in a log, a picture with a date, a file of one run alone."""
+    first = {
+        "log.csv": Output("text", "1,0.1234,0.5678\n"),
+        "a.png": Output("bytes", "8:1"),
+        "x.npy": Output("tensors", "8:1"),
+        "only": Output("bytes", "1:1"),
+    }
+    second = {
+        "log.csv": Output("text", "1,0.9999,0.5678\n"),
+        "a.png": Output("bytes", "8:2"),
+        "x.npy": Output("tensors", "8:1"),
+    }
+    kept = keep_repeated_outputs(first, second)
+
+    assert sorted(kept) == ["log.csv", "x.npy"]
+    assert compare_outputs(kept, second) == compare_outputs(kept, first) == Changes()
+    third = second | {"log.csv": Output("text", "1,0.7777,0.5679\n")}
+    assert compare_outputs(kept, third).numbers == ("log.csv: '1,#,0.5678' -> '1,0.7777,0.5679'",)
+
+
+def test_what_was_there_before_is_not_read(tmp_path):
+    """Nor links, caches, and what is beyond the limits; broken archives are bytes."""
+    old = tmp_path / "data.bin"
+    old.write_bytes(b"old")
+    os.utime(old, ns=(0, 0))
+    (tmp_path / "link").symlink_to(old)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__/x").write_text("x")
+    (tmp_path / "module.pyc").write_text("x")
+    with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
+        archive.writestr("a.py", "x")
+    (tmp_path / "large.txt").write_text("x" * 300_000)
+
+    found = read_outputs(tmp_path, time.time_ns() - 10**9)
+
+    assert {path: output.kind for path, output in found.items()} == {
+        "code.zip": "bytes",
+        "large.txt": "bytes",
+    }
