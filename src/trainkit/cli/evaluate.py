@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 USAGE = """\
 usage: trainkit evaluate [NAME:]CHECKPOINT [OVERRIDE ...] [[NAME:]CHECKPOINT [OVERRIDE ...] ...]
 
-Measure checkpoints on the test part of their data, or of what the overrides
-behind each say, and print a table. Two settings are of this command alone:
+Measure checkpoints on the test part of their data, or on the whole of another
+data.source that the overrides behind each name, and print a table. Two settings
+are of this command alone:
 
-  part=validation                            another part than test
+  part=validation                            another part (train, validation, test), or all
   metric=sklearn.metrics.matthews_corrcoef   a function of (targets, predictions)
 
   trainkit evaluate runs/default/best.ckpt
   trainkit evaluate topics:runs/base/best.ckpt notes:runs/base/best.ckpt data.source=notes.txt
   trainkit evaluate cola:runs/cola/best.ckpt metric=sklearn.metrics.matthews_corrcoef sst:runs/sst/best.ckpt
 """
-PARTS = ("train", "validation", "test")
+PARTS = ("train", "validation", "test", "all")
 
 
 def run(argv: list[str]) -> int:
@@ -45,7 +46,7 @@ def run(argv: list[str]) -> int:
 
     measured = {}
     for name, (path, overrides, own) in tasks.items():
-        measured[name] = evaluate(path, overrides, part=own.get("part", "test"), metric=own.get("metric"))
+        measured[name] = evaluate(path, overrides, part=own.get("part", ""), metric=own.get("metric"))
     print(format_columns(list_rows(measured)))
     return 0
 

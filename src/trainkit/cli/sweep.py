@@ -70,9 +70,7 @@ def _parse(argv: list[str]) -> Any:
     parser.add_argument(
         "overrides", nargs="*", metavar="OVERRIDE", help="a setting, or several values of one"
     )
-    parser.add_argument(
-        "--trials", type=int, default=0, help="how many in all (default: 20, or the whole grid)"
-    )
+    parser.add_argument("--trials", type=int, help="how many in all (default: 20, or the whole grid)")
     parser.add_argument("--sampler", default="tpe", help="tpe (default), random or grid")
     parser.add_argument("--pruner", default="none", help="none (default), median or hyperband")
     parser.add_argument("--metric", default="loss", help="what the validation step measures (default: loss)")
@@ -102,9 +100,10 @@ def _read_sweep(options: Any) -> Sweep:
         value = getattr(options, name)
         if value not in known:
             raise UsageError("usage", f"--{name} {value}: there is no such{suggest(value, known)}")
-    for name, least in (("trials", 0), ("workers", 1), ("timeout", 0)):
-        if not getattr(options, name) >= least:
-            raise UsageError("usage", f"--{name} {getattr(options, name)}: must be at least {least}")
+    for name, least in (("trials", 1), ("workers", 1), ("timeout", 0)):
+        value = getattr(options, name)
+        if value is not None and not value >= least:
+            raise UsageError("usage", f"--{name} {value}: must be at least {least}")
     folder = Path(options.name)
     if folder.is_absolute() or ".." in folder.parts or not folder.parts:
         raise UsageError("usage", f"--name {options.name!r}: must name a folder inside output_dir")
@@ -113,7 +112,7 @@ def _read_sweep(options: Any) -> Sweep:
     sweep = Sweep(
         read_space(options.overrides),
         name=options.name,
-        num_trials=options.trials,
+        num_trials=options.trials or 0,
         sampler=options.sampler,
         pruner=options.pruner,
         metric=options.metric,

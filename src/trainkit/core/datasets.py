@@ -165,7 +165,7 @@ def _bounds(part: Part) -> slice:
 
 
 def _check_windows(parts: Sequence[Any], config: SeriesConfig) -> None:
-    if len(parts[0]) < config.window:
+    if len(parts[0]) < config.window and config.train_fraction:
         raise UsageError(
             "data-empty",
             f"data.source='{config.source}' has no window to train on: {len(parts[0])} of "

@@ -11,6 +11,7 @@ import torch
 
 from trainkit.core.checkpoint import read_config, read_extra, read_weights, shorten
 from trainkit.core.compose import compose, fill_config
+from trainkit.core.config import SourceConfig, SplitConfig, TrainConfig
 from trainkit.core.data import Loaders, count_batches
 from trainkit.core.lightning import Place, open_loaders
 from trainkit.core.loop import EpochResult
@@ -37,17 +38,22 @@ class Measured:
 
 
 def evaluate(
-    checkpoint: Path, overrides: list[str], *, part: str = "test", metric: str | None = None
+    checkpoint: Path, overrides: list[str], *, part: str = "", metric: str | None = None
 ) -> Measured:
-    """Measure the weights of a checkpoint on a part of its own data, or of what the overrides say.
+    """Measure a checkpoint's weights on its own data's test part, or on the whole of another source.
 
-    `metric` is the dotted path of a function of (targets, predictions), such as
-    sklearn.metrics.matthews_corrcoef. The limits of the run do not hold here.
+    `part` is another one (train, validation, test), or all. `metric` is the dotted path of a function of
+    (targets, predictions), such as sklearn.metrics.matthews_corrcoef. The limits of the run do not hold here.
 
     Raises:
         TrainkitError: the checkpoint cannot be read, or does not go with the data.
     """
-    config = compose(overrides, base=fill_config(read_config(checkpoint)))
+    base = fill_config(read_config(checkpoint))
+    source = getattr(base.data, "source", None)
+    config = compose(overrides, base=base)
+    if part == "all" or (not part and getattr(config.data, "source", None) != source):
+        _take_all(config)
+    part = {"": "test", "all": "test"}.get(part, part)
     device = choose_device(config.trainer.device)
     seed_everything(config.seed)
     data = open_data(config, saved=read_extra(checkpoint).get("data"))
@@ -79,6 +85,17 @@ def evaluate(
     if metric is not None:
         score = _score(task, loader, import_object(metric, key="metric"), device)
     return Measured(result, score)
+
+
+def _take_all(config: TrainConfig) -> None:
+    """Make all rows, windows or documents the test part."""
+    data = config.data
+    if not isinstance(data, SplitConfig):
+        message = f"part=all: data={data.name} says itself what its parts are; give train, validation or test"
+        raise UsageError("usage", message)
+    data.train_fraction = data.validation_fraction = 0.0
+    if isinstance(data, SourceConfig):
+        data.split = "temporal"  # in the order of the file
 
 
 def _score(task: Any, loader: Any, metric: Any, device: torch.device) -> float:

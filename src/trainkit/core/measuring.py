@@ -12,6 +12,7 @@ from trainkit.core import together
 from trainkit.core.loop import EpochResult, Ranks, evaluating, run_validation_epoch
 from trainkit.core.task import Steps
 from trainkit.core.world import ALONE
+from trainkit.errors import UsageError
 
 
 def measure(
@@ -25,7 +26,11 @@ def measure(
     monitor: str = "",
     ranks: Ranks | None = None,
 ) -> EpochResult:
-    """Measure the part ("validation" or "test") by its step, in evaluation mode, hooks too; of all ranks."""
+    """Measure the part ("validation" or "test") by its step, in evaluation mode, hooks too; of all ranks.
+
+    Raises:
+        UsageError: the validation gives nothing of the name `monitor`, or no loss.
+    """
     step = steps.test if part == "test" else steps.validation
     with evaluating(task), torch.inference_mode():
         for when in (f"on_{part}_start", f"on_{part}_epoch_start"):
@@ -39,4 +44,7 @@ def measure(
     for name, value in steps.collect().items():
         result.metric_sums[name] = value * result.num_items
     result.derive(task)
+    if part == "validation" and result.num_items and monitor not in {"", "loss", *result.metrics}:
+        known = ", ".join(result.metrics) or "a loss alone"
+        raise UsageError("monitor-unknown", f"trainer.monitor='{monitor}': the validation gives {known}")
     return result

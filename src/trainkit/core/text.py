@@ -115,7 +115,7 @@ def build_text(config: TextConfig, *, seed: int) -> Loaders:
     train, validation, test = (
         Windows(documents.texts, part, sequence_length=config.sequence_length) for part in parts
     )
-    if not len(train):
+    if not len(train) and config.train_fraction:
         raise UsageError(
             "data-empty",
             f"data.source='{config.source}' has no window to train on: {len(documents)} documents, "

@@ -96,6 +96,9 @@ class Mlflow:
 
     def __init__(self, opening: Opening) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would ask a server about itself
+        # its own, 7 times with growing pauses and 120 s, hold up a run for minutes
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
         from mlflow.entities import Param
         from mlflow.tracking import MlflowClient
 

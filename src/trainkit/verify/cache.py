@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from importlib import metadata
@@ -55,9 +55,15 @@ def make_key(tree: Tree, options: RunOptions, overlay: Path | None) -> str:
         "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_INFLUENTIAL)},
         "machine": [platform.python_version(), platform.machine(), _read_processor()],
         "packages": sorted(f"{found.name}=={found.version}" for found in metadata.distributions()),
-        "recorder": [path.read_text() for path in sorted(Path(trace.__file__).parent.glob("*.py"))],
+        "recorder": [path.read_text() for path in _list_own_sources()],
     }
     return hashlib.blake2b(json.dumps(parts, default=str).encode(), digest_size=16).hexdigest()
+
+
+def _list_own_sources() -> Iterator[Path]:
+    """Give what decides what a kept run holds: the recorder, and what is kept of lines and files."""
+    yield from sorted(Path(trace.__file__).parent.glob("*.py"))
+    yield from (Path(__file__).with_name(f"{name}.py") for name in ("outputs", "printed", "run"))
 
 
 def _list_stamps(root: Path) -> list[tuple[str, int, int]]:

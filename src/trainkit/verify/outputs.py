@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from trainkit.verify.printed import compare_printed, keep_repeated
 _MOST_TEXT = 256 << 10  # of a file; larger ones are other bytes
 _MOST_BYTES = 512 << 20  # read of all files; archives say their checksums themselves
 _SLACK_NS = 20_000_000  # a file's time of change is that of the kernel's last tick
+_STAMP = re.compile(r"\d{6,}|\d+(?:-\d\d){2}")  # in the name of a run's folder
 _PASSED_OVER = {".git", "__pycache__", ".pytest_cache"}
 
 
@@ -39,7 +41,7 @@ class Changes(NamedTuple):
 def read_outputs(root: Path, since_ns: int) -> dict[str, Output]:
     """Give what was written below `root` since a time (nanoseconds since the epoch); links are passed over.
 
-    Read are at most 512 MiB, the files in the order of their paths.
+    Read are at most 512 MiB, the files in the order of their paths; in these, dates and times are `#`.
     """
     found: dict[str, Output] = {}
     left = _MOST_BYTES
@@ -53,7 +55,7 @@ def read_outputs(root: Path, since_ns: int) -> dict[str, Output]:
                 left -= stat.st_size
                 output = _read_file(path)
             if output is not None:
-                found[path.relative_to(root).as_posix()] = output
+                found[_STAMP.sub("#", path.relative_to(root).as_posix())] = output
     return found
 
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 _SEPARATOR = "\x1e"  # between standard output and standard error
-_UNSTEADY = "\x1f"  # stands for a number that two runs of the same code print otherwise
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\bnan\b|\binf\b|\x1f")
+_UNSTEADY = "\x7f"  # stands for a number that two runs of the same code print otherwise
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\bnan\b|\binf\b|\x7f")
 _PRECISE = re.compile(r"\d\.\d{3}|\d{4}")  # a measure, no coarse time
 _MEASURED = re.compile(
     r"(?<![a-z])(?:loss|acc|accuracy|error|err|f1|auc|m?iou|bleu|ppl|perplexity|mae|mse|rmse|psnr|ssim|fid|score|"
@@ -31,6 +31,9 @@ _STAMP = re.compile(
     r"(?:\d{4}-\d\d-\d\d[T ])?\d+:\d\d(?::\d\d)?(?:[.,]\d+)?|\d{4}-\d\d-\d\d|\.py:\d+|\bline \d+|"
     r"(?<![\w.+-])(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}(?![\w.]|[-+]\d)"
 )
+# The meter of a progress bar, behind which a program goes on to print in the same line.
+_METER = re.compile(r"(\d\S* \[\d+:\d\d[^\]\n]*\])(?=[^\n\r])")
+_CONTROL = re.compile(r"(?:\x1b\[[0-9;?]*[A-Za-z]|\s)+")  # colours and ways of the cursor; space is no word
 
 _Words = tuple[str, ...]  # what stands between the numbers of a line, at its start and at its end
 _Line = tuple[_Words, list[str]]  # and the numbers
@@ -69,7 +72,10 @@ def keep_repeated(first: str, second: str) -> str:
 
 
 def _read_lines(text: str) -> list[list[_Line]]:
-    streams = [[_STAMP.sub("", line) for line in part.splitlines()] for part in text.split(_SEPARATOR)]
+    parts = [_METER.sub(r"\1\n", part) for part in text.split(_SEPARATOR)]
+    streams = [
+        [_STAMP.sub("", _CONTROL.sub(" ", line).strip()) for line in part.splitlines()] for part in parts
+    ]
     return [[(tuple(_NUMBER.split(line)), _NUMBER.findall(line)) for line in lines] for lines in streams]
 
 

@@ -73,6 +73,22 @@ def test_other_numbers_in_a_file_are_a_result(read, name):
     assert number.startswith(f"out/{name.replace('_', '.')}: ")
 
 
+def test_folders_with_dates_are_the_same_folder(tmp_path):
+    """As timm and Hydra name them."""
+    began = time.time_ns()
+    for side, folder in (
+        ("a", "20261128-191234-vit"),
+        ("b", "2026-11-29/01-02-03"),
+        ("c", "20261129-010203-vit"),
+    ):
+        (tmp_path / side / folder).mkdir(parents=True)
+        (tmp_path / side / folder / "last-12.txt").write_text(f"loss 0.{ord(side)}")
+    first, second, third = (read_outputs(tmp_path / side, began) for side in "abc")
+
+    assert list(second) == ["#/#/last-12.txt"]
+    assert compare_outputs(first, third).numbers == ("#-#-vit/last-12.txt: 'loss 0.97' -> 'loss 0.99'",)
+
+
 def test_another_form_is_no_result(read):
     """More tensors, another type, another name or text; a file of its own is nobody's difference."""
     before = read(

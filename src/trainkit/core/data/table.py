@@ -120,7 +120,9 @@ def open_source(
         default=default,
     )
     manifest = table.manifest
-    features = [name for name in config.columns or manifest.kinds if name not in special]
+    # The model has learnt its inputs in the order of the first file, whatever that of this one is.
+    known = manifest.kinds if saved is None else saved["kinds"]
+    features = [name for name in config.columns or known if name not in special]
     prepared = Prepared(
         table,
         (range(0), range(0), range(0)),
@@ -259,12 +261,14 @@ def build_table(config: TableConfig, *, seed: int, saved: Mapping[str, Any] | No
     facts = {"num_features": num_features}
     if kind == "category":
         facts["num_classes"] = len(prepared.fitted.categories[config.target])
-        _check_classes(prepared, config)
+        _check_classes(
+            prepared, config, advice="give data.split=random, or more rows" if saved is None else ""
+        )
     parts = [Rows(prepared, part, config.target) for part in prepared.parts]
     return build_loaders(parts, config, seed=seed, facts=facts, prepared=prepared)
 
 
-def _check_classes(prepared: Prepared, config: TableConfig) -> None:
+def _check_classes(prepared: Prepared, config: TableConfig, *, advice: str) -> None:
     """Refuse a class that the training part does not have: nothing could be said of its loss."""
     known = prepared.table.manifest.categories[config.target]
     new = (prepared.fitted.translate(config.target, known)[:-1] < 0).nonzero()[:, 0].tolist()
@@ -275,6 +279,6 @@ def _check_classes(prepared: Prepared, config: TableConfig) -> None:
             row = int(take_rows(part, [int(unseen[0])])) + 1
             message = (
                 f"'{config.source}', row {row}, {config.target}: the class {known[int(codes[unseen[0]])]!r} "
-                f"of the {name} part is in no row that was trained on; give data.split=random, or more rows"
+                f"of the {name} part is in no row that was trained on" + (f"; {advice}" if advice else "")
             )
             raise UsageError("data-column", message)
