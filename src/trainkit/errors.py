@@ -56,6 +56,16 @@ class CannotJudgeError(TrainkitError):
     """No verdict could be reached: never a pass, never a failure of the code under test."""
 
 
+def describe_error(error: BaseException) -> str:
+    """Give "ValueError: its first line (at file:line)": the last line that ran outside torch."""
+    import traceback  # late: most commands never need it
+
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [*frames[-1:], *(frame for frame in frames if "/torch/" not in frame.filename)]
+    said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    return f"{said} (at {places[-1].filename}:{places[-1].lineno})" if places else said
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Give "; did you mean 'x'?" for the nearest known name, or the list of what is known.
 

@@ -23,6 +23,7 @@ OTHER_WORDS = {
     "hyper-parameter",
     "hyper-parameters",
     "logging-only",
+    "files-only",
     "ls-files",
     "ls-tree",
     "merge-base",

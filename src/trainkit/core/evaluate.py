@@ -23,6 +23,8 @@ from trainkit.core.task import move_batch
 from trainkit.core.tracking import track_progress
 from trainkit.errors import UsageError
 
+_SPLITTING = ("data.train_fraction", "data.validation_fraction", "data.split", "data.fold")
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -42,7 +44,8 @@ def evaluate(
 ) -> Measured:
     """Measure a checkpoint's weights on its own data's test part, or on the whole of another source.
 
-    `part` is another one (train, validation, test), or all. `metric` is the dotted path of a function of
+    That whole is its test part where the overrides say how it is split. `part` is another one (train,
+    validation, test), or all. `metric` is the dotted path of a function of
     (targets, predictions), such as sklearn.metrics.matthews_corrcoef. The limits of the run do not hold here.
 
     Raises:
@@ -51,7 +54,8 @@ def evaluate(
     base = fill_config(read_config(checkpoint))
     source = getattr(base.data, "source", None)
     config = compose(overrides, base=base)
-    if part == "all" or (not part and getattr(config.data, "source", None) != source):
+    is_split = any(each.lstrip("+").startswith(_SPLITTING) for each in overrides)
+    if part == "all" or not (part or is_split or getattr(config.data, "source", None) == source):
         _take_all(config)
     part = {"": "test", "all": "test"}.get(part, part)
     device = choose_device(config.trainer.device)

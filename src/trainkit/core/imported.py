@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from trainkit.core.config import ImportedDataConfig, ImportedModelConfig
 from trainkit.core.data import Loaders, build_loaders
 from trainkit.core.loop import EpochResult
-from trainkit.core.registry import import_object
+from trainkit.core.registry import call_object, import_object
 from trainkit.core.task import Outputs, Task
 from trainkit.errors import UsageError
 
@@ -24,7 +24,7 @@ def import_task(config: ImportedModelConfig, **facts: int) -> Any:
     Raises:
         UsageError: it cannot be imported, or is nothing that can be trained.
     """
-    made = import_object(config.target, key="model.target")(**config.kwargs)
+    made = call_object(config.target, config.kwargs, key="model.target")
     if hasattr(made, "training_step"):
         return made
     if hasattr(made, "fit") and hasattr(made, "predict"):
@@ -50,7 +50,7 @@ def import_data(config: ImportedDataConfig, *, seed: int) -> Any:
     Raises:
         UsageError: it cannot be imported, or is none of these.
     """
-    made = import_object(config.target, key="data.target")(**config.kwargs)
+    made = call_object(config.target, config.kwargs, key="data.target")
     if isinstance(made, Loaders) or hasattr(made, "train_dataloader"):
         return made
     if not isinstance(made, Sequence) or len(made) != 3:

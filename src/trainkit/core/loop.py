@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from torch.optim import Optimizer
 from trainkit.core.optim import Several
 from trainkit.core.task import Outputs, Step, describe_batch, find_batch_size, move_batch
 from trainkit.core.world import World
-from trainkit.errors import TrainkitError, UsageError
+from trainkit.errors import TrainkitError, UsageError, describe_error
 
 _Part = tuple[Any, int, float]
 
@@ -273,12 +272,10 @@ def _explain_non_finite(value: float, done: EpochResult, epoch: int) -> NonFinit
 
 def explain_misfit(error: Exception, batch: Any) -> UsageError:
     """Say which line could not work with the first batch, and what that is: most often shapes do not fit."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = [frames[-1], *(frame for frame in frames if "/torch/" not in frame.filename)][-1]
     return UsageError(
         "model-unsuited",
-        f"the first batch, {describe_batch(batch)}, could not be trained on: {type(error).__name__}: "
-        f"{str(error).partition(chr(10))[0]} (at {place.filename}:{place.lineno}); do they go together?",
+        f"the first batch, {describe_batch(batch)}, could not be trained on: {describe_error(error)}; "
+        "do they go together?",
     )
 
 

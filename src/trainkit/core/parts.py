@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainkit.core.checkpoint import Progress, Stateful, read_weights
-from trainkit.core.config import ImportedModelConfig, SourceConfig, TrainConfig
+from trainkit.core.config import SourceConfig, TrainConfig
 from trainkit.core.data import EpochSampler, Loaders, count_batches
 from trainkit.core.imported import Estimator, Supervised
 from trainkit.core.lightning import Place, attach, is_lightning, open_loaders, overrides
@@ -241,9 +241,6 @@ def build_task(config: TrainConfig, data: Any) -> Any:
     except TypeError as error:
         if "argument" not in str(error):
             raise
-        if isinstance(config.model, ImportedModelConfig):
-            message = f"model.target='{config.model.target}': {error}; give it as model.kwargs.NAME=…"
-            raise UsageError("model-unsuited", message) from error
         raise UsageError(
             "model-unsuited",
             f"model={config.model.name} does not go with data that says {facts or 'nothing'} of itself: "

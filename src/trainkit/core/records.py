@@ -96,7 +96,7 @@ def find_records(output_dir: Path) -> list[Record]:
         UsageError: there is no such folder.
     """
     if not output_dir.is_dir():
-        raise UsageError("no-such-run", f"'{output_dir}' is no folder; give --output-dir")
+        raise UsageError("no-such-run", f"there are no runs: '{output_dir}' is no folder; give --output-dir")
     records = [read_record(folder) for folder in _walk(output_dir)]
     return sorted(records, key=lambda record: (str(record.journal.get("started", "")), str(record.folder)))
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from trainkit.errors import UsageError, suggest
+from trainkit.errors import TrainkitError, UsageError, describe_error, suggest
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,31 @@ def import_object(path: str, *, key: str) -> Any:
             raise  # found, but something that it imports is missing
         message = f"{key}={path!r}: no module is called '{error.name}'; is it installed, or in this folder?"
         raise UsageError("import-failed", message) from error
+    except Exception as error:
+        raise UsageError("import-failed", f"{key}={path!r}: {describe_error(error)}") from error
     if not hasattr(module, attribute):
         hint = suggest(attribute, [name for name in vars(module) if not name.startswith("_")])
         hint = "" if hint.startswith("; known:") else hint  # a whole module's names are too many
         raise UsageError("import-failed", f"{key}={path!r}: {module_name} has no '{attribute}'{hint}")
     return getattr(module, attribute)
+
+
+def call_object(path: str, kwargs: Mapping[str, Any], *, key: str) -> Any:
+    """Give what the object of a dotted path gives when it is called.
+
+    Raises:
+        UsageError: as `import_object`, or it raised something.
+    """
+    function = import_object(path, key=key)
+    try:
+        return function(**kwargs)
+    except TrainkitError:
+        raise
+    except Exception as error:
+        if isinstance(error, TypeError) and "argument" in str(error):
+            advice = f"{error}; give it as {key.replace('target', 'kwargs')}.NAME=…"
+            raise UsageError("target-failed", f"{key}={path!r}: {advice}") from error
+        raise UsageError("target-failed", f"{key}={path!r}: {describe_error(error)}") from error
 
 
 # Called as (config, **facts of the data) -> Task, (config, model) -> Optimizer, (config, seed=…) -> Loaders.

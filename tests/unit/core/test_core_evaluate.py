@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from trainkit.cli import evaluate as command
-from trainkit.core.config import DigitsConfig, ImportedModelConfig, LSTMConfig, OwnConfig, TransformerConfig
+from trainkit.core.config import (
+    DigitsConfig,
+    ImportedDataConfig,
+    ImportedModelConfig,
+    LSTMConfig,
+    OwnConfig,
+    TransformerConfig,
+)
 from trainkit.core.evaluate import Measured, evaluate
 from trainkit.core.loop import EpochResult
 from trainkit.core.models import Transformer
@@ -192,6 +199,21 @@ def test_what_does_not_fit_a_checkpoint_is_explained(base, tmp_path):
     torch.save(Transformer(TransformerConfig(), vocab_size=7).state_dict(), tmp_path / "w.pt")
     with pytest.raises(UsageError, match="is no trainkit checkpoint"):
         evaluate(tmp_path / "w.pt", [])
+
+
+def make_parts():
+    """Give three small data sets."""
+    return [torch.utils.data.TensorDataset(torch.ones(4, 2), torch.ones(4, 1)) for _ in range(3)]
+
+
+def test_foreign_data_says_itself_what_its_parts_are(tiny_config, tmp_path):
+    """All of it is nothing that we could know."""
+    config = replace(tiny_config(max_epochs=1), data=ImportedDataConfig(target=f"{__name__}.make_parts"))
+    sizes = {"in_features": 2, "out_features": 1}
+    config.model = ImportedModelConfig(target="torch.nn.Linear", kwargs=sizes, loss="mse_loss")
+    result = train(config)
+    with pytest.raises(UsageError, match="part=all: data=import says itself what its parts are"):
+        evaluate(result.best_checkpoint, [], part="all")
 
 
 def test_the_help_is_an_example(capsys):

@@ -23,6 +23,7 @@ from trainkit.core.config import (
     TrainerConfig,
 )
 from trainkit.core.data import EpochSampler
+from trainkit.core.imported import import_data, import_task
 from trainkit.core.trainer import train
 from trainkit.errors import ConfigError, UsageError
 
@@ -488,3 +489,32 @@ def test_a_saved_estimator_of_another_package_is_refused(tmp_path, monkeypatch):
         target.set_extra_state(torch.frombuffer(bytearray(data), dtype=torch.uint8))
 
     assert not (tmp_path / "bomb").exists()
+
+
+def explode(**kwargs):
+    raise ValueError("no such shard\nand more")
+
+
+@pytest.mark.parametrize("key", ["model", "data"])
+def test_an_exception_in_somebodys_function_is_one_line(key):
+    """With its kind, text and place; importing a file that is broken, too."""
+    target = f"{__name__}.explode"
+    config = compose(["model=import", f"model.target={target}", "data=import", f"data.target={target}"])
+    build = (
+        (lambda: import_task(config.model)) if key == "model" else (lambda: import_data(config.data, seed=0))
+    )
+    with pytest.raises(
+        UsageError, match=rf"{key}.target='.*explode': ValueError: no such shard \(at .*py:\d+\)"
+    ):
+        build()
+    sys.modules.pop("broken_module", None)
+
+
+def test_a_module_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch):
+    """An error of its own, not only a missing one."""
+    (tmp_path / "broken_module.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        UsageError, match=r"data.target='broken_module.x': ZeroDivisionError: .* \(at .*module.py:1\)"
+    ):
+        import_data(ImportedDataConfig(target="broken_module.x"), seed=0)

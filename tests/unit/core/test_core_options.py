@@ -109,6 +109,13 @@ class Line(Task):
         (lambda x: {"error": x.mean()}, lambda x: x, "", "training_step gave error"),
         (torch.mean, lambda x: {"accuracy": x}, "", "validation_step gave accuracy, and no 'loss'"),
         (torch.mean, lambda x: {"accuracy": x}, "error", "validation_step gave accuracy, and no 'error'"),
+        (
+            torch.mean,
+            lambda x: {"loss": x.mean()},
+            "error",
+            "trainer.monitor='error': the validation gives a loss alone",
+        ),
+        (torch.mean, torch.mean, "val_los", "trainer.monitor='val_los': the validation gives a loss"),
     ],
 )
 def test_a_task_without_a_loss_is_explained(tiny_config, training, validation, monitor, message):

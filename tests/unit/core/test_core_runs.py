@@ -159,7 +159,10 @@ def test_a_table_of_runs(project, capsys):
         (["best_loss<low"], "usage: 'best_loss<low': 'low' is no number"),
         (["shwo"], "usage: 'shwo' is no action and no filter such as best_loss<2.0; did you mean 'show'?"),
         (["--sort", "lost"], "usage: '--sort lost': no run has 'lost'"),
-        (["--output-dir", "nowhere"], "no-such-run: 'nowhere' is no folder; give --output-dir"),
+        (
+            ["--output-dir", "nowhere"],
+            "no-such-run: there are no runs: 'nowhere' is no folder; give --output-dir",
+        ),
         (["--wrong"], "usage: "),
     ],
 )

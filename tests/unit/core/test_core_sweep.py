@@ -274,6 +274,7 @@ WRONG = {
     ("--pruner", "medain"): "usage: --pruner medain: there is no such; did you mean 'median'?",
     ("--direction", "up"): "usage: --direction up: there is no such",
     ("--workers", "0"): "usage: --workers 0: must be at least 1",
+    ("--trials", "0"): "usage: --trials 0: must be at least 1",
     ("--name", "../x"): "usage: --name '../x': must name a folder inside output_dir",
     ("--trial", "3"): "usage: unrecognized arguments: --trial",
     (

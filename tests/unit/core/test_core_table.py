@@ -272,8 +272,12 @@ def test_new_data_is_measured_with_the_statistics_of_the_training(tmp_path, tabl
     assert opened.fitted.numbers == saved["fitted"]["numbers"]
     assert opened.fitted.categories == {"c": ["blue", "green", "red"], "y": ["no", "yes"]}
     assert evaluate(result.best_checkpoint, []).result == result.test
-    everything = [f"data.source='{new}'", "data.train_fraction=0.01", "data.validation_fraction=0.0"]
-    assert evaluate(result.best_checkpoint, everything).result.num_items == 40
+    whole = evaluate(result.best_checkpoint, [f"data.source='{new}'"]).result
+    assert whole.num_items == 40
+    part = evaluate(result.best_checkpoint, [f"data.source='{new}'", "data.train_fraction=0.5"]).result
+    assert part.num_items == 12
+    turned = write(tmp_path / "turned.csv", dict(reversed([*columns.items()])))
+    assert evaluate(result.best_checkpoint, [f"data.source='{turned}'"]).result == whole
     del columns["b"]
     with pytest.raises(UsageError, match=r"fewer\.csv' has no column 'b'"):
         evaluate(result.best_checkpoint, [f"data.source='{write(tmp_path / 'fewer.csv', columns)}'"])
@@ -347,7 +351,7 @@ def test_a_column_of_nothing_is_no_nan():
         (["data=table", "model=mlp"], "data.source='': must be given"),
         (["data.steps=[standardise]"], "no step is called 'standardise'; did you mean 'standardize'?"),
         (["data.schema.a=numeric"], "data.schema.a='numeric': must be one of 'number'"),
-        (["data.split=grouped"], "data.group='': goes with data.split=grouped"),
+        (["data.split=grouped"], "data.group='': data.split is 'grouped', and data.group must be given"),
         (["data.fold=7", "data.split=walk_forward"], "data.fold=7: must be at most data.num_folds=5"),
         (["data.fold=2"], "data.fold=2: has no effect with data.split=random"),
         (["data.columns=[a,y]"], "data.columns: 'y' is not learnt from"),

@@ -212,6 +212,8 @@ def _give_verdict(
 
 
 def _status_of(results: Sequence[Result], *, has_baseline: bool) -> Status:
+    if not results:
+        return Status.SKIPPED
     outcomes = {result.outcome for result in results}
     if Outcome.SLOWER in outcomes or any(result.grown for result in results):
         return Status.FAILED

@@ -157,6 +157,8 @@ def measure_modules(modules: Sequence[Sequence[str]]) -> Iterator[Measurement]:
 
 def summarize(results: Sequence[Result], *, has_baseline: bool, fixed: bool) -> str:
     """Give the one line: how many of which outcome, and the control."""
+    if not results:
+        return "there is no such benchmark"
     if not has_baseline:
         return f"{len(results)} benchmarks ran; no baseline to compare with"
     counted = Counter(result.outcome for result in results)
