@@ -92,7 +92,8 @@ def _cut(texts: list[str]) -> list[str]:
 
 
 def _render_location(location: Location, sides: tuple[str, str]) -> Iterator[str]:
-    for side, culprit in zip(sides, (location.expected, location.actual), strict=True):
+    culprits = (location.expected, location.actual)
+    for side, culprit in zip(sides, culprits, strict=True) if any(culprits) else ():
         name = "operation" if side == sides[0] else ""
         yield f"{name:{_MARGIN}}{side:10} {_describe_culprit(culprit)}"
     size = location.size

@@ -95,7 +95,8 @@ def load(key: str) -> Run | None:
             os.utime(folder)
             left = json.loads((folder / "outputs.json").read_text(encoding="utf-8"))
             outputs = {path: Output(*output) for path, output in left.items()}
-            return Run(side="baseline", recording=recording, stdout=stdout, outputs=outputs)
+            noise = tuple(json.loads((folder / "noise.json").read_text(encoding="utf-8")))
+            return Run(side="baseline", recording=recording, stdout=stdout, outputs=outputs, noise=noise)
     return None
 
 
@@ -109,6 +110,7 @@ def keep(key: str, run: Run) -> None:
             shutil.copy2(path, writing / path.name)
         (writing / "stdout.txt").write_text(run.stdout, encoding="utf-8")
         (writing / "outputs.json").write_text(json.dumps(run.outputs), encoding="utf-8")
+        (writing / "noise.json").write_text(json.dumps(run.noise), encoding="utf-8")
         forget(key)
         writing.rename(target)
     except OSError:

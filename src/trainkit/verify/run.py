@@ -32,6 +32,7 @@ class Run:
     recording: Recording
     stdout: str = ""  # and standard error, see `join_streams`
     outputs: Outputs = field(default_factory=dict)
+    noise: tuple[str, ...] = ()  # notes on a second run of the same code
     broke: str = ""
     evidence: tuple[str, ...] = ()
 

@@ -115,7 +115,7 @@ class _Session:
             if key and not expected.broke:
                 cache.keep(key, expected)
         actual = self._record("candidate", "training the candidate")
-        result = self._judge(expected, actual)
+        result = _drop_noise(self._judge(expected, actual), expected.noise)
         agrees = result.status in {Status.IDENTICAL, Status.NOTED, Status.ERROR}
         if cached and self._deep and not agrees:
             cache.forget(key)  # what was kept is only believed when it agrees
@@ -134,7 +134,7 @@ class _Session:
         second = self._record("baseline", "training the baseline again", hash_seed=control_hash_seed)
         control = judge_runs(first, second)
         if control.status in {Status.IDENTICAL, Status.NOTED}:
-            return keep_what_repeats(first, second), None
+            return replace(keep_what_repeats(first, second), noise=control.notes), None
         if control.status is Status.DIVERGED:
             control = self._explain_unstable() or control
             other = f" under hash seed {control_hash_seed}" if control_hash_seed else ""
@@ -181,6 +181,13 @@ class _Session:
         if not hasattr(self, "_edited"):
             self._edited = list_edits(self._trees["baseline"], self._trees["candidate"])
         return self._edited
+
+
+def _drop_noise(result: Verification, noise: Sequence[str]) -> Verification:
+    """Leave out what is to be said of two runs of the baseline as well."""
+    notes = tuple(note for note in result.notes if note not in noise)
+    quiet = result.status is Status.NOTED and not notes
+    return replace(result, notes=notes, status=Status.IDENTICAL if quiet else result.status)
 
 
 def _read_excerpts(result: Verification, baseline: Tree, candidate: Tree) -> list[Excerpt]:

@@ -1,0 +1,46 @@
+"""What is kept of a baseline between verifications."""
+
+import pytest
+
+from trainkit.trace.store import find_recording
+from trainkit.verdict import Status
+from trainkit.verify import cache
+from trainkit.verify.outputs import Output
+from trainkit.verify.result import Verification
+from trainkit.verify.run import Run
+from trainkit.verify.verify import _drop_noise
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """A run that was kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "0000-1-1.jsonl").write_text("{}\n")
+    run = Run(side="baseline", recording=find_recording(tmp_path), stdout="loss 0.5",
+              outputs={"a.npy": Output("tensors", "4:1")}, noise=("a note",))  # fmt: skip
+    cache.keep("key", run)
+    return run
+
+
+def test_all_of_a_run_is_kept_until_it_is_forgotten(kept):
+    """What it printed, left in files, and what is said of it anyway."""
+    found = cache.load("key")
+
+    assert (found.stdout, found.outputs, found.noise) == (kept.stdout, kept.outputs, kept.noise)
+    cache.forget("key")
+    assert cache.load("key") is None
+
+
+def test_a_damaged_entry_is_none(kept, tmp_path):
+    """It is recorded again."""
+    (tmp_path / "cache/trainkit/verify/key/outputs.json").write_text("{")
+    assert cache.load("key") is None
+
+
+def test_notes_that_hold_of_the_baseline_itself_are_left_out():
+    """Nothing else is: with another note it stays a note."""
+    noted = Verification(status=Status.NOTED, summary="", notes=("a note", "b"))
+
+    assert _drop_noise(noted, ["a note", "b"]).status is Status.IDENTICAL
+    assert _drop_noise(noted, ["a note"]).notes == ("b",)
+    assert _drop_noise(noted, ["a note"]).status is Status.NOTED
