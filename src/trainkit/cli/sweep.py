@@ -87,6 +87,11 @@ def _parse(argv: list[str]) -> Any:
     return parser.parse_intermixed_args(argv)
 
 
+def _check_least(name: str, value: float | None, least: int) -> None:
+    if value is not None and not value >= least:
+        raise UsageError("usage", f"--{name} {value}: must be at least {least}")
+
+
 def _read_sweep(options: Any) -> Sweep:
     """Check every option, then the space.
 
@@ -101,9 +106,7 @@ def _read_sweep(options: Any) -> Sweep:
         if value not in known:
             raise UsageError("usage", f"--{name} {value}: there is no such{suggest(value, known)}")
     for name, least in (("trials", 1), ("workers", 1), ("timeout", 0)):
-        value = getattr(options, name)
-        if value is not None and not value >= least:
-            raise UsageError("usage", f"--{name} {value}: must be at least {least}")
+        _check_least(name, getattr(options, name), least)
     folder = Path(options.name)
     if folder.is_absolute() or ".." in folder.parts or not folder.parts:
         raise UsageError("usage", f"--name {options.name!r}: must name a folder inside output_dir")

@@ -626,12 +626,8 @@ def _check_source(data: SourceConfig) -> Iterator[str]:
         if step not in STEPS:
             yield f"data.steps={data.steps}: no step is called '{step}'{suggest(step, STEPS)}"
     if bool(data.group) != (data.split == "grouped"):
-        needs = (
-            "must be given, data.group=…"
-            if not data.group
-            else "has no effect with it; give data.split=grouped"
-        )
-        yield f"data.group='{data.group}': data.split is '{data.split}', and data.group {needs}"
+        needs = ("has no effect with it; give data.split=grouped", "must be given, data.group=…")
+        yield f"data.group='{data.group}': data.split is '{data.split}', and it {needs[not data.group]}"
     if data.fold > data.num_folds:
         yield f"data.fold={data.fold}: must be at most data.num_folds={data.num_folds}"
     if (data.fold, data.num_folds) != (1, 5) and data.split != "walk_forward":

@@ -54,10 +54,7 @@ def evaluate(
     base = fill_config(read_config(checkpoint))
     source = getattr(base.data, "source", None)
     config = compose(overrides, base=base)
-    is_split = any(each.lstrip("+").startswith(_SPLITTING) for each in overrides)
-    if part == "all" or not (part or is_split or getattr(config.data, "source", None) == source):
-        _take_all(config)
-    part = {"": "test", "all": "test"}.get(part, part)
+    part = _choose_part(part, config, overrides, getattr(config.data, "source", None) == source)
     device = choose_device(config.trainer.device)
     seed_everything(config.seed)
     data = open_data(config, saved=read_extra(checkpoint).get("data"))
@@ -89,6 +86,14 @@ def evaluate(
     if metric is not None:
         score = _score(task, loader, import_object(metric, key="metric"), device)
     return Measured(result, score)
+
+
+def _choose_part(part: str, config: TrainConfig, overrides: list[str], is_own: bool) -> str:
+    """Give the part to measure; of other data than its own, which nobody has split, the test part is all."""
+    is_split = any(each.lstrip("+").startswith(_SPLITTING) for each in overrides)
+    if part == "all" or not (part or is_split or is_own):
+        _take_all(config)
+    return "test" if part in {"", "all"} else part
 
 
 def _take_all(config: TrainConfig) -> None:

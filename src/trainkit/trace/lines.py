@@ -45,10 +45,8 @@ def watch(recorder: Any, folder: Path, edited: dict[str, list[int]]) -> None:
             forked = os.getpid() != parent
             if not forked:
                 recorder.hit(*place)
-            if place not in told and (forked or was_spawned()):
-                told.add(place)
-                with (folder / f"lines-{os.getpid()}.txt").open("a") as file:
-                    file.write(json.dumps(place) + "\n")
+            if forked or was_spawned():
+                _tell(place, told, folder)
         return see_line
 
     def see_call(frame: FrameType, event: str, _: Any) -> Any:
@@ -56,6 +54,13 @@ def watch(recorder: Any, folder: Path, edited: dict[str, list[int]]) -> None:
 
     sys.settrace(see_call)
     threading.settrace(see_call)
+
+
+def _tell(place: tuple[str, int], told: set[tuple[str, int]], folder: Path) -> None:
+    if place not in told:
+        told.add(place)
+        with (folder / f"lines-{os.getpid()}.txt").open("a") as file:
+            file.write(json.dumps(place) + "\n")
 
 
 def stop_watching() -> None:

@@ -152,8 +152,7 @@ class _Judge:
                 runs = self._zoom(self.record, _step_of(pair, at), at)
                 location, _ = self._locate(pair, runs, at, ends="reads")
                 return _judge_printed(pair, printed, location)
-            repeated = [each for each in compare_outputs(expected.outputs, again.outputs).numbers
-                        if each in files.numbers]  # fmt: skip
+            repeated = _find_repeated(files.numbers, compare_outputs(expected.outputs, again.outputs).numbers)
             if repeated:
                 return _judge_files(pair, repeated)
         return conclude(pair, notes=_word_files(files.others))
@@ -241,6 +240,10 @@ def _judge_printed(pair: Pair, printed: tuple[str, str], location: Location | No
         location=location,
         notes=pair.comparison.notes,
     )
+
+
+def _find_repeated(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    return [each for each in first if each in second]
 
 
 def _judge_files(pair: Pair, numbers: list[str]) -> Verification:

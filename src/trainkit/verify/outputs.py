@@ -7,7 +7,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -105,13 +105,12 @@ def _read_archive(path: Path) -> Output | None:
     if not zipfile.is_zipfile(path):
         return None
     with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        names = [entry.filename for entry in entries]
-        if any(name.endswith("/data.pkl") for name in names):
-            entries = [entry for entry in entries if "/data/" in entry.filename]
-        elif not names or not all(name.endswith(".npy") for name in names):
-            return None
-        return _tensors((entry.file_size, entry.CRC) for entry in entries)
+        entries = {entry.filename: (entry.file_size, entry.CRC) for entry in archive.infolist()}
+        parts = {name.rpartition("/")[2] for name in entries}
+        if "data.pkl" in parts:
+            return _tensors(row for name, row in entries.items() if "/data/" in name)
+        if {Path(name).suffix for name in parts} == {".npy"}:
+            return _tensors(entries.values())
     return None
 
 
@@ -132,5 +131,5 @@ def _read_file(path: Path) -> Output:
     return Output("bytes", f"{len(content)}:{zlib.crc32(content)}")
 
 
-def _tensors(rows: Iterator[tuple[int, int]] | list[tuple[int, int]]) -> Output:
+def _tensors(rows: Iterable[tuple[int, int]]) -> Output:
     return Output("tensors", " ".join(f"{size}:{checksum}" for size, checksum in sorted(rows)))

@@ -351,7 +351,7 @@ def test_a_column_of_nothing_is_no_nan():
         (["data=table", "model=mlp"], "data.source='': must be given"),
         (["data.steps=[standardise]"], "no step is called 'standardise'; did you mean 'standardize'?"),
         (["data.schema.a=numeric"], "data.schema.a='numeric': must be one of 'number'"),
-        (["data.split=grouped"], "data.group='': data.split is 'grouped', and data.group must be given"),
+        (["data.split=grouped"], "data.group='': data.split is 'grouped', and it must be given"),
         (["data.fold=7", "data.split=walk_forward"], "data.fold=7: must be at most data.num_folds=5"),
         (["data.fold=2"], "data.fold=2: has no effect with data.split=random"),
         (["data.columns=[a,y]"], "data.columns: 'y' is not learnt from"),

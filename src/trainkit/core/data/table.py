@@ -120,9 +120,7 @@ def open_source(
         default=default,
     )
     manifest = table.manifest
-    # The model has learnt its inputs in the order of the first file, whatever that of this one is.
-    known = manifest.kinds if saved is None else saved["kinds"]
-    features = [name for name in config.columns or known if name not in special]
+    features = _list_features(config, (saved or {"kinds": manifest.kinds})["kinds"], special)
     prepared = Prepared(
         table,
         (range(0), range(0), range(0)),
@@ -144,6 +142,11 @@ def open_source(
     else:
         _fit_once(prepared, config, target)
     return prepared
+
+
+def _list_features(config: SourceConfig, kinds: Mapping[str, str], special: Sequence[str]) -> list[str]:
+    """Give the columns that are learnt from, in the order of the first file: the model has learnt that."""
+    return [name for name in config.columns or kinds if name not in special]
 
 
 def _fit_once(prepared: Prepared, config: SourceConfig, target: str) -> None:

@@ -155,14 +155,20 @@ def measure_modules(modules: Sequence[Sequence[str]]) -> Iterator[Measurement]:
     yield Measurement(name="modules", value=float(len(new)), unit="modules", baseline=before, how=how)
 
 
+def _count(results: Sequence[Result]) -> str:
+    return f"{len(results) or 'no'} benchmark{'s' * (len(results) != 1)} ran"
+
+
+def _count_outcomes(results: Sequence[Result]) -> str:
+    counted = Counter(result.outcome for result in results)
+    return ", ".join(f"{counted[each]} {each}" for each in Outcome if counted[each]) or _count(results)
+
+
 def summarize(results: Sequence[Result], *, has_baseline: bool, fixed: bool) -> str:
     """Give the one line: how many of which outcome, and the control."""
-    if not results:
-        return "there is no such benchmark"
     if not has_baseline:
-        return f"{len(results)} benchmarks ran; no baseline to compare with"
-    counted = Counter(result.outcome for result in results)
-    said = ", ".join(f"{counted[outcome]} {outcome}" for outcome in Outcome if counted[outcome])
+        return _count(results) + "; no baseline to compare with"
+    said = _count_outcomes(results)
     num_grown = sum(bool(result.grown) for result in results)
     said += f", {num_grown} with more memory" if num_grown else ""
     controls = [control for result in results if (control := control_of(result))]

@@ -244,13 +244,18 @@ def _read(tree: Tree, target: str, facts: dict[str, Any]) -> Imported:
             if size
         },
         compiled=tuple(facts["compiled"]),
-        shared=tuple(path.removeprefix(f"{tree.path}/") for path in facts["shared"]),
+        shared=_name_inside(tree, facts["shared"]),
         num_collections=facts["collections"][0],
         collections_s=facts["collections"][1] / 1e9,
         cpu_s=facts["cpu_ns"] / 1e9,
         num_processes=facts["num_processes"],
         root=str(tree.path),
     )
+
+
+def _name_inside(tree: Tree, paths: Iterable[str]) -> tuple[str, ...]:
+    """Give paths as they are on either side: those in the tree are relative to it."""
+    return tuple(path.removeprefix(f"{tree.path}/") for path in paths)
 
 
 def _order(asked: Iterable[str], files: Mapping[str, str]) -> Iterable[str]:

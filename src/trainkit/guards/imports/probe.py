@@ -147,9 +147,7 @@ class Witness:
         module = self.statement(name, variables, local, fromlist, level)
         frame = sys._getframe(1).f_back
         if frame is None:  # before any Python code runs: `python -m` asks for runpy
-            if name == "linecache":  # and -c, from 3.13 on, for what is no program's
-                self.loads = [load for load in self.loads if load.name != name]
-                _BEFORE.add(name)
+            self.pass_over(name)
             return module
         code, stack = frame.f_code, self.stack()
         within = stack[-1].name if stack else ""
@@ -163,6 +161,12 @@ class Witness:
             for asked in [full, *(part for part in parts if part in sys.modules)]:
                 self.note_edge(asked, within, place)
         return module
+
+    def pass_over(self, name: str) -> None:
+        """Take for a bare interpreter's what -c brings itself, from 3.13 on."""
+        if name == "linecache":
+            self.loads = [load for load in self.loads if load.name != name]
+            _BEFORE.add(name)
 
     def note_edge(self, name: str, within: str, place: tuple[str, str, int]) -> None:
         """Note that a line asked for a module, and so for the packages it is in."""
