@@ -158,6 +158,25 @@ def test_a_program_that_differs_from_itself_is_unstable(project):
     assert re.search(r"first run +\S+\n +second run ", done.stdout)
 
 
+def test_what_cannot_be_seen_is_said_each_time(project):
+    """Also where it holds of the baseline itself: that is no noise."""
+    tiny, run = project
+    tiny.edit(
+        "train.py",
+        "    torch.manual_seed(3)",
+        "    subprocess.run([sys.executable, '-I', '-c', ''], check=True)\n    torch.manual_seed(3)",
+    )
+    tiny.edit("train.py", "import argparse", "import argparse\nimport subprocess\nimport sys")
+    tiny.commit("isolated")
+    tiny.write("notes.txt", "untracked")
+
+    done = run("verify", "--base", "HEAD", *RUN)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "identical, with notes" in done.stdout
+    assert "Python processes with -I, -E or -S, compute is not compared" in " ".join(done.stdout.split())
+
+
 def test_the_gate_verifies_the_configured_runs(project):
     """[tool.trainkit.verify.runs.NAME] is judged against the base; without one it is skipped."""
     tiny, run = project

@@ -59,7 +59,7 @@ def main() -> int:
         else:
             compose(ours)
     except TrainkitError as error:
-        return _refuse(*error.lines())
+        return _refuse(*error.lines(), status=error.exit_status)
     store = ConfigStore.instance()
     store.store(name="trainkit", node={"defaults": ["_self_"]})
     for group, options in GROUPS.items():
@@ -81,9 +81,9 @@ def main() -> int:
     return 0
 
 
-def _refuse(*lines: str) -> int:
+def _refuse(*lines: str, status: int = 2) -> int:
     print(*(f"trainkit: error: {line}" for line in lines), sep="\n", file=sys.stderr)
-    return 2
+    return status
 
 
 if __name__ == "__main__":

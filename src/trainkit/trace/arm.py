@@ -114,12 +114,12 @@ def _watch_children(subprocess: Any, recorder: Recorder) -> None:
     @functools.wraps(start)
     def started(self: Any, *args: Any, **kwargs: Any) -> None:
         with suppress(Exception):  # then it is started as the program says; any thread may be here
-            if _is_isolated(args[0] if args else kwargs["args"]):
-                recorder.see_elsewhere()
             given = kwargs.get("env")
             if given is not None and "TRAINKIT_TRACE" not in given:
                 paths = [search, given.get("PYTHONPATH", "")]
                 kwargs["env"] = {**ours, **given, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+            if _is_isolated(args[0] if args else kwargs["args"]):
+                recorder.see_elsewhere()
         start(self, *args, **kwargs)
 
     subprocess.Popen.__init__ = started
@@ -127,7 +127,7 @@ def _watch_children(subprocess: Any, recorder: Recorder) -> None:
 
 def _is_isolated(command: Any) -> bool:
     """Tell whether it is a Python that takes nothing of its environment: we cannot enter it."""
-    words = [] if isinstance(command, str | bytes) else [os.fsdecode(word) for word in command]
+    words = [] if isinstance(command, str | bytes | os.PathLike) else [os.fsdecode(word) for word in command]
     if not words or "python" not in Path(words[0]).name:
         return False
     flags = itertools.takewhile(lambda word: word.startswith("-") and word not in {"-c", "-m"}, words[1:])

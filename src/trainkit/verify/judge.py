@@ -230,16 +230,7 @@ def _judge_printed(pair: Pair, printed: tuple[str, str], location: Location | No
     evaluated = reads[1].startswith("eval:") if reads else any(line.phase == "eval" for line in lines)
     phase = "eval" if evaluated else "log"
     cause = Cause(phase=phase, kind="logging-only", detail=f"{printed[0]!r} -> {printed[1]!r}")
-    counts = _count(pair.comparison.expected)
-    return Verification(
-        status=Status.DIVERGED,
-        summary=f"diverged in what is printed alone, {phase}: training is identical over {counts}; {cause}",
-        cause=cause,
-        process=pair.which,
-        comparison=pair.comparison,
-        location=location,
-        notes=pair.comparison.notes,
-    )
+    return _diverge_beside(pair, "what is printed", cause, location=location)
 
 
 def _find_repeated(first: Sequence[str], second: Sequence[str]) -> list[str]:
@@ -250,13 +241,21 @@ def _judge_files(pair: Pair, numbers: list[str]) -> Verification:
     """Say that training is the same and files that it left hold other numbers, on either side each time."""
     more = f", and {len(numbers) - 1} more files" if len(numbers) > 1 else ""
     cause = Cause(phase="save", kind="files-only", detail=numbers[0] + more)
+    return _diverge_beside(pair, "files", cause, notes=tuple(numbers[1:]))
+
+
+def _diverge_beside(
+    pair: Pair, where: str, cause: Cause, *, location: Location | None = None, notes: tuple[str, ...] = ()
+) -> Verification:
     counts = _count(pair.comparison.expected)
     return Verification(
         status=Status.DIVERGED,
-        summary=f"diverged in files alone, save: training is identical over {counts}; {cause}",
+        summary=f"diverged in {where} alone, {cause.phase}: training is identical over {counts}; {cause}",
         cause=cause,
+        process=pair.which,
         comparison=pair.comparison,
-        notes=(*pair.comparison.notes, *numbers[1:]),
+        location=location,
+        notes=(*pair.comparison.notes, *notes),
     )
 
 

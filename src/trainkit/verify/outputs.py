@@ -104,7 +104,7 @@ def _read_archive(path: Path) -> Output | None:
     """Give the checksums that a checkpoint of torch or NumPy's archive has in its table of contents."""
     if not zipfile.is_zipfile(path):
         return None
-    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+    with suppress(zipfile.BadZipFile, ValueError, NotImplementedError), zipfile.ZipFile(path) as archive:
         entries = {entry.filename: (entry.file_size, entry.CRC) for entry in archive.infolist()}
         parts = {name.rpartition("/")[2] for name in entries}
         if "data.pkl" in parts:

@@ -28,11 +28,12 @@ _UNIT = re.compile(
 )
 # When, how long, which commit, which line of which file: passed over within a line.
 _STAMP = re.compile(
-    r"(?:\d{4}-\d\d-\d\d[T ])?\d+:\d\d(?::\d\d)?(?:[.,]\d+)?|\d{4}-\d\d-\d\d|\.py:\d+|\bline \d+|"
+    r"(?<!\d)(?:\d{4}-\d\d-\d\d[T ])?\d{1,4}:[0-5]\d(?::[0-5]\d(?:[.,]\d+)?|(?![.\d]))|"
+    r"\d{4}-\d\d-\d\d|\.py:\d+|\bline \d+|"
     r"(?<![\w.+-])(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}(?![\w.]|[-+]\d)"
 )
 # The meter of a progress bar, behind which a program goes on to print in the same line.
-_METER = re.compile(r"(\d\S* \[\d+:\d\d[^\]\n]*\])(?=[^\n\r])")
+_METER = re.compile(r"(\d\S{0,30} \[\d+:\d\d[^\]\n]*\])(?=[^\n\r])")
 _CONTROL = re.compile(r"(?:\x1b\[[0-9;?]*[A-Za-z]|\s)+")  # colours and ways of the cursor; space is no word
 
 _Words = tuple[str, ...]  # what stands between the numbers of a line, at its start and at its end
@@ -96,9 +97,8 @@ def _is_result(words: _Words, index: int, before: str, now: str) -> bool:
     if before == now or _UNSTEADY in (before, now) or _is_volatile(words, index):
         return False
     is_part = words[index + 1].lstrip().startswith("%")
-    return bool(
-        _PRECISE.search(f"{before} {now}") or is_part or _MEASURED.search("".join(words[: index + 1]))
-    )
+    nearby = "".join(words[max(0, index - 7) : index + 1])[-200:]  # a file may be one line
+    return bool(_PRECISE.search(f"{before} {now}") or is_part or _MEASURED.search(nearby))
 
 
 def _is_volatile(words: _Words, index: int) -> bool:

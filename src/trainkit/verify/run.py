@@ -32,7 +32,7 @@ class Run:
     recording: Recording
     stdout: str = ""  # and standard error, see `join_streams`
     outputs: Outputs = field(default_factory=dict)
-    noise: tuple[str, ...] = ()  # notes on a second run of the same code
+    noise: tuple[str, ...] = ()  # what differs in a second run of the same code, and decides nothing
     broke: str = ""
     evidence: tuple[str, ...] = ()
 

@@ -134,7 +134,9 @@ class _Session:
         second = self._record("baseline", "training the baseline again", hash_seed=control_hash_seed)
         control = judge_runs(first, second)
         if control.status in {Status.IDENTICAL, Status.NOTED}:
-            return replace(keep_what_repeats(first, second), noise=control.notes), None
+            # Differences alone: what cannot be seen is to be said each time.
+            noise = control.comparison.notes if control.comparison else ()
+            return replace(keep_what_repeats(first, second), noise=noise), None
         if control.status is Status.DIVERGED:
             control = self._explain_unstable() or control
             other = f" under hash seed {control_hash_seed}" if control_hash_seed else ""

@@ -1086,6 +1086,7 @@ subprocess.run([sys.executable, *ARGUMENTS], env=ENVIRONMENT, check=True)
         (["child.py"], None, 2, 0),
         (["-c", "import child"], {"PYTHONPATH": "."}, 2, 0),
         (["-I", "child.py"], {}, 1, 1),
+        (["-c", "import child", "ignored -I"], {}, 2, 0),
         (["-c", "import os; assert os.environ['MINE'] == '1'"], {"MINE": "1"}, 1, 0),
     ],
 )

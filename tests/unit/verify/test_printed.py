@@ -33,6 +33,7 @@ from trainkit.verify.printed import compare_printed, join_streams, keep_repeated
         ("| loss 5.1 | ms/batch 3 |", "| loss 5.2 | ms/batch 4 |"),
         ("mAP 31.2", "mAP 31.4"),
         ("Top-1: 87%", "Top-1: 88%"),
+        ("accuracy by class 0:12.345 1:45.678", "accuracy by class 0:12.345 1:45.679"),
         ("correct 87/100", "correct 88/100"),
         ("mean IoU 0.5", "mean IoU 0.6"),
         ("      \x1b[A\x1b[1mDice\x1b[0m score: 0.27", "  \x1b[ADice score:  0.45"),
@@ -72,7 +73,7 @@ def test_other_numbers_are_a_result(before, now):
         ("train.py:1234: UserWarning", "train.py:1240: UserWarning"),
         ("loss 0.5 seconds 12.345", "loss 0.5 seconds 13.345"),
         ("loss 0.1234 in 12.345 s", "loss 0.1234 in 13.345 s"),
-        ("elapsed 1:23.456, 12.3k tokens/s", "elapsed 1:24.567, 12.4k tokens/s"),
+        ("elapsed 1:23:45.678, 12.3k tokens/s", "elapsed 1:24:56.789, 12.4k tokens/s"),
         ("GPU mem 1.234G loss 0.5", "GPU mem 2.345G loss 0.5"),
     ],
 )
@@ -98,6 +99,15 @@ def test_a_number_that_two_runs_print_otherwise_is_none():
         "rate 0.9999 loss 0.5679",
     )
     assert compare_printed(keep_repeated("x 0.1234", "x 0.4321"), "x 0.9999") is None
+
+
+@pytest.mark.parametrize("unit", ["12,", "1", "a1b2c3d", "1/2", "1s", "1[", "\x1b["])
+def test_a_file_of_one_long_line_ends(unit):
+    """A quarter of a million characters without a space: what is quadratic in them would take an hour."""
+    text = unit * (250_000 // len(unit))
+
+    assert compare_printed(keep_repeated(text, text), text) is None
+    compare_printed(text, text.replace("1", "3"))
 
 
 def test_streams_are_kept_apart():
