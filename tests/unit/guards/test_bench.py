@@ -329,6 +329,15 @@ def test_training(benchmark):
 """
 
 
+@pytest.mark.parametrize("base", [None, "HEAD"])
+def test_no_benchmark_is_no_pass(make_project, base):
+    """A word that none has in its name."""
+    verdict = run(make_project(FILES), base=base, keyword="nothing")
+
+    assert verdict.status is Status.SKIPPED
+    assert verdict.summary.startswith("no benchmarks ran")
+
+
 def test_alone_it_tells_the_times(make_project):
     """Without a baseline there is nothing to fail; training has its steps per second and its wait for data."""
     verdict = run(make_project({**FILES, "benchmarks/test_training.py": TRAINING}), base=None)

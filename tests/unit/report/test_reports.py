@@ -9,7 +9,10 @@ from trainkit.report.json import render_json
 from trainkit.report.junit import render_junit
 from trainkit.report.measurements import render_measurements
 from trainkit.report.text import render_text
+from trainkit.report.verification import render_verification
+from trainkit.trace.locate import Culprit, Location
 from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict
+from trainkit.verify.result import Verification
 
 VERDICTS = (
     Verdict(guard="imports", status=Status.PASSED, summary="pack 3 modules (unchanged)", duration_s=0.41),
@@ -130,3 +133,15 @@ def test_the_junit_report_counts_what_it_holds():
     assert [case.get("name") for case in suite] == ["imports", "golden", "gpu", "bench"]
     assert suite.find("testcase/failure").get("message").startswith("diverged: lm diverged at step 3")
     assert "1.0 (0x1.0p+0)" in suite.find("testcase/failure").text
+
+
+def test_where_neither_side_has_an_operation_none_is_spoken_of():
+    """Of a side alone that lacks it, it is said."""
+    culprit = Culprit(number=1, op="mul", phase="forward", module="", node="", arguments="", frames=(), sample={},
+                      reads_outside=False, state="")  # fmt: skip
+    for actual, said in ((None, 0), (culprit, 1)):
+        location = Location(expected=None, actual=actual, size=None)
+        page = render_verification(
+            Verification(status=Status.DIVERGED, summary="diverged", location=location)
+        )
+        assert page.count("nothing like it") == page.count("operation") == said

@@ -67,7 +67,7 @@ def test_a_copy_of_the_model_is_not_taken_for_the_model():
     model, copy = Tensor("1.mean", SHAPE, "0"), Tensor("1.mean", SHAPE, "0", copied=True)
     renamed = Tensor("net.1.mean", SHAPE, "0")
 
-    assert match([copy, model, model], [renamed, copy, renamed]).pairs == {0: 1, 1: 0, 2: 2}
+    assert match([model, model, copy], [renamed, copy, renamed]).pairs == {0: 0, 1: 2, 2: 1}
     assert match([model, copy], [model, Tensor("1.mean", SHAPE, "0")]).pairs == {0: 0, 1: 1}
 
 

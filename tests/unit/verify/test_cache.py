@@ -31,6 +31,12 @@ def test_all_of_a_run_is_kept_until_it_is_forgotten(kept):
     assert cache.load("key") is None
 
 
+def test_another_way_of_reading_what_is_kept_is_another_entry():
+    """Files and lines are kept in a form that the code decides: all of it is in the key."""
+    names = {path.name for path in cache._list_own_sources() if path.is_file()}
+    assert {"record.py", "digest.py", "outputs.py", "printed.py", "run.py"} <= names
+
+
 def test_a_damaged_entry_is_none(kept, tmp_path):
     """It is recorded again."""
     (tmp_path / "cache/trainkit/verify/key/outputs.json").write_text("{")

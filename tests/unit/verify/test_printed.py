@@ -30,6 +30,7 @@ from trainkit.verify.printed import compare_printed, join_streams, keep_repeated
         ),
         ("loss 0.1234", "loss nan"),
         ("loss: 3.1415926e-05", "loss: 2.7182818e-05"),
+        ("loss: 31415926e-12", "loss: 27182818e-12"),
         ("| loss 5.1 | ms/batch 3 |", "| loss 5.2 | ms/batch 4 |"),
         ("mAP 31.2", "mAP 31.4"),
         ("Top-1: 87%", "Top-1: 88%"),
