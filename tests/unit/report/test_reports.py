@@ -9,10 +9,9 @@ from trainkit.report.json import render_json
 from trainkit.report.junit import render_junit
 from trainkit.report.measurements import render_measurements
 from trainkit.report.text import render_text
-from trainkit.report.verification import render_verification
+from trainkit.report.verification import _render_location
 from trainkit.trace.locate import Culprit, Location
 from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict
-from trainkit.verify.result import Verification
 
 VERDICTS = (
     Verdict(guard="imports", status=Status.PASSED, summary="pack 3 modules (unchanged)", duration_s=0.41),
@@ -141,7 +140,5 @@ def test_where_neither_side_has_an_operation_none_is_spoken_of():
                       reads_outside=False, state="")  # fmt: skip
     for actual, said in ((None, 0), (culprit, 1)):
         location = Location(expected=None, actual=actual, size=None)
-        page = render_verification(
-            Verification(status=Status.DIVERGED, summary="diverged", location=location)
-        )
+        page = "\n".join(_render_location(location, ("baseline", "candidate")))
         assert page.count("nothing like it") == page.count("operation") == said
