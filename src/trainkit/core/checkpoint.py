@@ -226,6 +226,13 @@ def _read_or_previous(path: Path, world: World) -> Any:
 
 
 def _read(path: Path, world: World = ALONE) -> Any:
+    if not path.exists():
+        raise UsageError(
+            "checkpoint-unreadable", f"no file '{path}'; give the path of a last.ckpt or best.ckpt"
+        )
+    if inside := [name for name in (BEST, LAST) if (path / name).exists()]:
+        advice = f"give a checkpoint in it: {path / inside[0]}"
+        raise UsageError("checkpoint-unreadable", f"'{path}' is the folder of a run; {advice}")
     if path.is_dir():
         from trainkit.core.sharded import load_sharded  # late: seconds
 

@@ -333,7 +333,10 @@ def _explain_unknown(given: Assignment, config: TrainConfig, known: list[str]) -
         if name in {entry.name for entry in dataclasses.fields(schema)}:
             chosen = getattr(config, group).name
             return "config-unknown-key", f"'{key}' is no key of {group}={chosen}; {group}={option} has it"
-    return "config-unknown-key", f"'{key}' is no key of the configuration{_suggest_key(key, known)}"
+    return (
+        "config-unknown-key",
+        f"'{key}' is no key of the configuration{_suggest_key(key, [*GROUPS, *known])}",
+    )
 
 
 def _explain_section(given: Assignment, example: str) -> str:

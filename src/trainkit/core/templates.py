@@ -108,10 +108,10 @@ class Templates:
         return list(dict.fromkeys([*GROUPS.get(group, {}), *(path.stem for path in files)]))
 
     def is_option(self, group: str, option: object) -> bool:
-        """Say whether the group has the option."""
-        return isinstance(option, str) and (
-            option in GROUPS.get(group, {}) or self._find(f"{group}/{option}") is not None
-        )
+        """Say whether the group has the option, be its file readable or not."""
+        name = f"{group}/{option}"
+        known = option in GROUPS.get(group, {}) or self._find(name) is not None or name in self._files
+        return isinstance(option, str) and known
 
     def read(self, choices: Mapping[str, tuple[str, str]]) -> list[Layer]:
         """Give the layers for the choices, group -> (option, where), of the command line.

@@ -66,6 +66,13 @@ def arm(folder: Path) -> Recorder:
 
     os.register_at_fork(before=lambda: forks.append(0), after_in_child=begin_in_child)
     atexit.register(recorder.finish)
+    leave = os._exit
+
+    def finish_and_leave(status: int) -> None:
+        recorder.finish()
+        leave(status)
+
+    os._exit = finish_and_leave  # type: ignore[assignment]
     return recorder
 
 

@@ -569,6 +569,7 @@ class Recorder:
                 _finish_at_exit(self)
             self._file = self.path.open("w", encoding="utf-8")
             self.write({"event": "trace", "format": FORMAT, "digest": NAME, "rank": self.rank})
+            self.write({"event": "program", "words": _describe_program()})
             for early in self._early:
                 self.write(early)
         self._file.write(_encode(event) + "\n")
@@ -605,6 +606,7 @@ class Recorder:
                     "environment": take_environment(self._torch),
                 }
             )
+        self.armed = False  # os._exit may come on top
 
 
 def _wrap(
@@ -644,6 +646,12 @@ def _is_pretending(torch: Any) -> bool:
     """Tell whether tensors have no values: a program estimates its memory under FakeTensorMode."""
     keys = torch._C._TorchDispatchModeKey
     return torch._C._get_dispatch_mode(keys.FAKE) is not None
+
+
+def _describe_program() -> str:
+    """Give the program and its arguments, without the folders, which are other ones on each side."""
+    words = [word.rpartition("/")[2] if word.startswith("/") else word for word in sys.argv]
+    return " ".join(words)[:120]
 
 
 def _finish_at_exit(recorder: Recorder) -> None:

@@ -1,6 +1,6 @@
 """Trace files: JSON lines, read one event at a time.
 
-A recorded process is `trace` first, then `init`, `optimizer`, `facts`, `seed` and `step` events, `end`
+A recorded process is `trace` first, then `program`, `init`, `optimizer`, `facts`, `seed` and `step` events, `end`
 last; one without `end` was cut off. Lists of digests are joined, 16 digits each. A step leaves out what
 is empty and, in `hyper` and `called`, what is as in the step before. A `.trace` file is gzip of one header
 line and the processes of one command, ranks in order. docs/trace_format.md says it field by field.
@@ -33,6 +33,23 @@ class Recording:
     def processes(self) -> list[Iterator[Event]]:
         """Give the events of each process, read when they are asked for."""
         return [read_events(path) for path in self.paths]
+
+    def programs(self) -> list[str]:
+        """Give what each process was started as; "" for a trace that does not say."""
+        found = []
+        for events in self.processes():
+            second = next(itertools.islice(events, 1, None), {})
+            found.append(second["words"] if second.get("event") == "program" else "")
+        return found
+
+    def stages(self) -> list[int]:
+        """Give for each process how many of the others had ended when it began."""
+        ends = [path.stat().st_mtime_ns for path in self.paths]
+        return [sum(end < begin for end in ends) for begin in self.begins()]
+
+    def begins(self) -> list[int]:
+        """Give when each process began, in nanoseconds."""
+        return [int(path.name.split("-")[1]) for path in self.paths]
 
     def lines(self) -> Iterator[str]:
         """Give the lines of all processes, one after the other."""

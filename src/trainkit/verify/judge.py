@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -36,6 +37,7 @@ class Pair:
     which: str
     number: int
     num_processes: int
+    in_turn: bool = False  # some programs began when others had ended
 
 
 def compare_recordings(expected: Recording, actual: Recording) -> Pair:
@@ -44,11 +46,32 @@ def compare_recordings(expected: Recording, actual: Recording) -> Pair:
     Raises:
         CannotJudgeError: nothing was recorded, or a trace is damaged.
     """
-    return compare_processes(iter(expected.processes()), iter(actual.processes()))
+    expected, actual = align(expected, actual)
+    stages, programs = expected.stages(), expected.programs()
+    pair = compare_processes(iter(expected.processes()), iter(actual.processes()), stages=stages)
+    words = programs[pair.number] if len(set(programs)) > 1 else ""
+    return replace(pair, which=f"{pair.which}, {words}".removesuffix(", "), in_turn=len(set(stages)) > 1)
 
 
-def compare_processes(expected: Iterator[Iterator[Event]], actual: Iterator[Iterator[Event]]) -> Pair:
+def align(expected: Recording, actual: Recording) -> tuple[Recording, Recording]:
+    """Put the same programs in the order in which the first side began them; the sides may have others."""
+    programs = [side.programs() for side in (expected, actual)]
+    if Counter(programs[0]) != Counter(programs[1]):
+        return expected, actual
+    begun = [name for _, name in sorted(zip(expected.begins(), programs[0], strict=True))]
+    ordered = []
+    for names, side in zip(programs, (expected, actual), strict=True):
+        pairs = sorted(zip(names, side.paths, strict=True), key=lambda pair: begun.index(pair[0]))
+        ordered.append(Recording(paths=tuple(path for _, path in pairs)))
+    return ordered[0], ordered[1]
+
+
+def compare_processes(
+    expected: Iterator[Iterator[Event]], actual: Iterator[Iterator[Event]], *, stages: Sequence[int] = ()
+) -> Pair:
     """Compare process after process; the pair whose first divergence has the smallest step counts.
+
+    Of processes that ran in turn, later `stages`, the first that diverged counts: the others go on from it.
 
     Raises:
         CannotJudgeError: the sides have another number of processes, or none.
@@ -61,11 +84,11 @@ def compare_processes(expected: Iterator[Iterator[Event]], actual: Iterator[Iter
         found.append(compare(left, right))
     if not found:
         raise CannotJudgeError("nothing-recorded", "no process called backward or an optimizer's step")
-    diverged = [item for item in found if item.first]
-    chosen = min(diverged, key=_rank_of) if diverged else found[0]
-    number = found.index(chosen)
+    diverged = [number for number, item in enumerate(found) if item.first]
+    ranks = {number: (stages[number] if stages else 0, *_rank_of(found[number])) for number in diverged}
+    number = min(diverged, key=ranks.__getitem__, default=0)
     which = f"process {number} of {len(found)}" if len(found) > 1 else ""
-    return Pair(comparison=chosen, which=which, number=number, num_processes=len(found))
+    return Pair(comparison=found[number], which=which, number=number, num_processes=len(found))
 
 
 def _rank_of(comparison: Comparison) -> tuple[int, int]:
@@ -126,7 +149,7 @@ class _Judge:
             return conclude(pair)
         at = comparison.first.step
         step = _step_of(pair, at)
-        runs = [expected, actual] if step == zoomed else self._zoom(self.record, step, at)
+        runs = [expected, actual] if step == zoomed else self._zoom(self.record, step, at, pair)
         location, notes = self._locate(pair, runs, at)
         return conclude(pair, location, notes=tuple(notes))
 
@@ -149,7 +172,7 @@ class _Judge:
             again = self.record("candidate", {})
             if printed and compare_printed(expected.stdout, again.stdout) == printed:
                 at = pair.comparison.reads[0] if pair.comparison.reads else -1
-                runs = self._zoom(self.record, _step_of(pair, at), at)
+                runs = self._zoom(self.record, _step_of(pair, at), at, pair)
                 location, _ = self._locate(pair, runs, at, ends="reads")
                 return _judge_printed(pair, printed, location)
             repeated = _find_repeated(files.numbers, compare_outputs(expected.outputs, again.outputs).numbers)
@@ -157,9 +180,11 @@ class _Judge:
                 return _judge_files(pair, repeated)
         return conclude(pair, notes=_word_files(files.others))
 
-    def _zoom(self, record: Record, step: int, at: int) -> list[Run]:
-        """Run both sides once more with the operations of a step; to the end if `at` is none."""
-        limit = {"steps": step} if at >= 0 else {}
+    def _zoom(self, record: Record, step: int, at: int, pair: Pair | None = None) -> list[Run]:
+        """Run both sides once more with the operations of a step; to the end if `at` is none, or if what
+        one program leaves another one may need.
+        """
+        limit = {"steps": step} if at >= 0 and not (pair and pair.in_turn) else {}
         runs = []
         for side, lines in zip(_SIDES, self.edited, strict=True):
             self.progress(f"zooming in on step {step}: {side}")
@@ -171,7 +196,8 @@ class _Judge:
     ) -> tuple[Location | None, list[str]]:
         """Find the operation and the lines where two deep passes part."""
         try:
-            deep = [read_deep(run.recording.processes()[pair.number]) for run in runs]
+            sides = align(runs[0].recording, runs[1].recording)
+            deep = [read_deep(side.processes()[pair.number]) for side in sides]
         except (CannotJudgeError, IndexError) as error:
             return None, [f"the deep pass failed: {error or 'it recorded nothing'}"]
         comparison = pair.comparison
@@ -368,7 +394,7 @@ def judge_vacuous(pair: Pair) -> Verification | None:
             reason = "trained nothing: no step changed a parameter"
         elif not summary_of.complete:
             steps = summary_of.num_steps
-            reason = f"was cut off after {steps} steps (killed, or left by os._exit; --steps ends it before)"
+            reason = f"was cut off after {steps} steps (killed; --steps ends it before)"
         if reason:
             summary = f"the {side} {reason}; that both sides agree means nothing"
             return Verification(status=Status.INCONCLUSIVE, summary=summary, comparison=comparison)

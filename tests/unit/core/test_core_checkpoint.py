@@ -162,8 +162,11 @@ def test_malicious_file_runs_nothing(tmp_path, write):
 
 def test_missing_file_is_named(tmp_path):
     """A path that is not there is in the message, without a newline."""
-    with pytest.raises(UsageError, match=r"no\.ckpt' cannot be read as a checkpoint: FileNotFoundError"):
+    with pytest.raises(UsageError, match=r"no file '.*no\.ckpt'; give the path"):
         load_checkpoint(tmp_path / "no.ckpt", TrainConfig())
+    (tmp_path / "last.ckpt").touch()
+    with pytest.raises(UsageError, match=r"is the folder of a run; give a checkpoint in it: .*/last\.ckpt"):
+        load_checkpoint(tmp_path, TrainConfig())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])

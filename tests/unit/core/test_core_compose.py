@@ -24,6 +24,7 @@ QUOTE = "write key=value, and quote a value that holds special characters"
 BAD = {
     "trainer.max_epoch=3": "config-unknown-key: 'trainer.max_epoch' is no key of the configuration; "
     "did you mean 'trainer.max_epochs'?",
+    "modle=lstm": "config-unknown-key: 'modle' is no key of the configuration; did you mean 'model'?",
     "max_epochs=3": "config-unknown-key: 'max_epochs' is no key of the configuration; "
     "did you mean 'trainer.max_epochs'?",
     "logger.foo=3": "config-unknown-key: 'logger.foo' is no key of the configuration; known: "

@@ -159,6 +159,10 @@ def test_folder_and_file_that_are_not_there(conf, tmp_path):
         "config-file: --config-name othr: there is no othr.yaml; did you mean 'other'?"
     ]
     assert "config-file: bytes.yaml: no UTF-8 at byte 3" in read_mistakes(folder, name="bytes")
+    (folder / "model/bad.yaml").write_text("name: [")
+    assert read_mistakes(folder, "model=bad") == [
+        "config-file: model/bad.yaml:1: expected the node content, but found '<stream end>'"
+    ]
 
 
 def test_what_changed_and_by_what(conf):

@@ -70,6 +70,13 @@ def test_a_program_without_sources_of_the_project_is_refused(trees):
         run_in_tree(trees[0], ["python", "-c", "pass"], timeout_s=60)
 
 
+def test_a_program_that_leaves_by_the_back_door_tells_its_sources(trees):
+    """`os._exit` calls nothing that is registered for the end, but us."""
+    done = run_in_tree(trees[0], ["python", "-c", "import os, show; os._exit(4)"], timeout_s=60)
+
+    assert (done.returncode, len(done.own)) == (4, 2)
+
+
 def test_children_count_too(trees):
     """Sources loaded by a process that the program starts are part of the proof."""
     code = "import subprocess, sys; subprocess.run([sys.executable, 'show.py'], check=True)"

@@ -1011,11 +1011,18 @@ def test_implementations_of_an_optimizer_are_no_difference(differ):
 
 def test_a_killed_program_leaves_a_trace_that_says_so(run):
     """A trace without its end counts as cut off."""
-    done = run(TRAINING.replace("net.eval()", "import os; os._exit(3)"))
+    done = run(TRAINING.replace("net.eval()", "import os; os.kill(os.getpid(), 9)"))
     summary = summarise(iter(done.events()))
 
-    assert done.returncode == 3
+    assert done.returncode == -9
     assert (summary.num_steps, summary.complete) == (3, False)
+
+
+def test_a_program_that_leaves_by_the_back_door_still_has_its_end(run):
+    """`os._exit` calls nothing that is registered for the end, but us."""
+    done = run(TRAINING.replace("net.eval()", "import os; os._exit(3)"))
+
+    assert (done.returncode, done.end()["steps"]) == (3, 3)
 
 
 def test_a_program_that_raises_still_has_its_end(run):
@@ -1075,35 +1082,42 @@ def test_a_trace_is_lines_of_json(run):
 
 CHILD = """
 import subprocess, sys
-subprocess.run([sys.executable, *ARGUMENTS], env=ENVIRONMENT, check=True)
+for arguments, environment in CHILDREN:
+    subprocess.run([sys.executable, *arguments], env=environment, check=True)
 """
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "number", "elsewhere"),
+    ("children", "programs", "elsewhere"),
     [
-        (["child.py"], {"PYTHONPATH": "none"}, 2, 0),
-        (["child.py"], None, 2, 0),
-        (["-c", "import child"], {"PYTHONPATH": "."}, 2, 0),
-        (["-I", "child.py"], {}, 1, 1),
-        (["-c", "import child", "ignored -I"], {}, 2, 0),
-        (["-c", "import os; assert os.environ['MINE'] == '1'"], {"MINE": "1"}, 1, 0),
+        (
+            [
+                (["child.py"], {"PYTHONPATH": "none"}),
+                (["child.py", "/tmp/x", "1"], None),
+                (["-c", "import child"], {"PYTHONPATH": "."}),
+                (["-c", "import child", "ignored -I"], {}),
+                (["-c", "import os; assert os.environ['MINE'] == '1'"], {"MINE": "1"}),
+            ],
+            ["child.py", "child.py x 1", "-c", "-c ignored -I"],
+            0,
+        ),
+        ([(["-I", "child.py"], {})], [], 1),
     ],
 )
-def test_children_with_environments_of_their_own_are_recorded(
-    run, tmp_path, arguments, environment, number, elsewhere
-):
+def test_children_with_environments_of_their_own_are_recorded(run, tmp_path, children, programs, elsewhere):
     """They get ours, too; one that takes nothing of its environment is said to be out of sight."""
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/child.py").write_text(textwrap.dedent(SMALL))
     (tmp_path / "sitecustomize.py").write_text(
         f"import runpy; runpy.run_path({str(PRELOAD)!r}, run_name='p')"
     )
-    source = SMALL + CHILD.replace("ARGUMENTS", repr(arguments)).replace("ENVIRONMENT", repr(environment))
 
-    done = run(source, env={"PYTHONPATH": str(tmp_path)})
+    done = run(SMALL + CHILD.replace("CHILDREN", repr(children)), env={"PYTHONPATH": str(tmp_path)})
 
     assert done.returncode == 0, done.stderr
     recording = find_recording(done.folder)
     ends = [list(events)[-1] for events in recording.processes()]
-    assert (len(ends), max(end["elsewhere"] for end in ends)) == (number, elsewhere)
+    assert max(end["elsewhere"] for end in ends) == elsewhere
+    told = dict(zip(recording.programs(), recording.stages(), strict=True))
+    assert {name: told[name] for name in programs} == {name: n for n, name in enumerate(programs)}
+    assert len(told) == len(programs) + 1

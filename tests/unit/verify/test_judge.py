@@ -1,6 +1,7 @@
 """From recorded runs to a verdict; the runs are written by hand."""
 
 import json
+import os
 
 import pytest
 
@@ -377,6 +378,34 @@ def test_the_process_that_differs_first_is_told(make_run, script):
     assert (pair.which, pair.number, pair.comparison.first.step) == ("process 2 of 3", 2, 3)
 
 
+def test_of_programs_that_run_in_turn_the_first_that_differs_is_told(make_run, script):
+    """The second goes on from what the first left: it differs at once, and is not to blame."""
+    early, late = script.copy(), script.copy()
+    early.steps[0]["gradients"] = OTHER * 2
+    late.steps[2]["gradients"] = OTHER * 2
+
+    def make(*pairs):
+        run = make_run(*(process for _, process in pairs))
+        for number, path in enumerate(run.recording.paths):
+            words, process = pairs[number]
+            lines = process.lines()
+            lines.insert(1, json.dumps({"event": "program", "words": words}))
+            path.write_text("\n".join(lines) + "\n")
+            begin = 10**18 + number * 10**12
+            os.utime(path, ns=(begin + 10**9, begin + 10**9))
+            path.rename(path.with_name(f"0000-{begin}-1.jsonl"))
+        return find_recording(run.recording.paths[0].parent)
+
+    expected = make(("tune.py", script), ("a.py", script))
+    pair = compare_recordings(expected, make(("tune.py", late), ("a.py", early)))
+    swapped = compare_recordings(expected, make(("a.py", early), ("tune.py", late)))
+    renamed = compare_recordings(expected, make(("tune.py", script), ("b.py", late)))
+
+    assert (pair.which, pair.comparison.first.step, pair.in_turn) == ("process 0 of 2, tune.py", 3, True)
+    assert (swapped.which, swapped.comparison.first.step) == ("process 0 of 2, tune.py", 3)
+    assert (renamed.which, renamed.comparison.first.step) == ("process 1 of 2, a.py", 3)
+
+
 # -- no verdict
 
 
@@ -439,9 +468,7 @@ VACUOUS = {
     "took no optimizer step": lambda script: script.steps.clear(),
     "trained nothing: no step changed a parameter": make_untrained,
     "computed no numbers: loss nan at step 1, and no finite one": make_nan,
-    "was cut off after 3 steps (killed, or left by os._exit; --steps ends it before)": lambda script: setattr(
-        script, "end", None
-    ),
+    "was cut off after 3 steps (killed; --steps ends it before)": lambda script: setattr(script, "end", None),
 }
 
 

@@ -277,7 +277,7 @@ def _explain_vacuous(summaries: list[Summary]) -> str:
     for summary in summaries:
         if not summary.complete:
             steps = summary.num_steps
-            message = f"a trace is cut off after {steps} steps: the process was killed or left by os._exit"
+            message = f"a trace is cut off after {steps} steps: the process was killed"
             raise CannotJudgeError("trace-cut-off", message)
     if not any(summary.trained for summary in summaries):
         return "trained nothing: no step changed a parameter"

@@ -11,7 +11,7 @@ from trainkit.errors import CannotJudgeError, UsageError
 from trainkit.trace.store import Event, parse_events
 
 # What a program says of itself holds paths and times; a golden holds what it computes.
-_LEFT_OUT = ('{"event":"facts"', '{"event":"seed"')
+_LEFT_OUT = ('{"event":"facts"', '{"event":"program"', '{"event":"seed"')
 
 
 @dataclass(frozen=True)

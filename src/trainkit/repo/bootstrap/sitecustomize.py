@@ -74,6 +74,13 @@ def _redirect_editable_installs() -> None:
 
 if os.environ.get("TRAINKIT_SOURCES"):
     atexit.register(_write_sources)
+    _exit = os._exit
+
+    def _write_and_exit(status: int) -> None:
+        _write_sources()
+        _exit(status)
+
+    os._exit = _write_and_exit  # type: ignore[assignment]
     _redirect_editable_installs()
 _run_shadowed()
 if os.environ.get("TRAINKIT_PRELOAD"):
