@@ -1,7 +1,7 @@
 """Trace files: JSON lines, read one event at a time.
 
-A recorded process is `trace` first, then `program`, `init`, `optimizer`, `facts`, `seed` and `step` events, `end`
-last; one without `end` was cut off. Lists of digests are joined, 16 digits each. A step leaves out what
+A recorded process is `trace` first, then `program`, `init`, `optimizer`, `facts`, `seed` and `step` events,
+`end` last; one without `end` was cut off. Lists of digests are joined, 16 digits each. A step leaves out what
 is empty and, in `hyper` and `called`, what is as in the step before. A `.trace` file is gzip of one header
 line and the processes of one command, ranks in order. docs/trace_format.md says it field by field.
 """

@@ -81,13 +81,14 @@ def verify_trees(
     """Do the same in trees that are open already."""
     session = _Session(baseline, candidate, options, progress, deep=deep)
     result = session.run(overlay, use_cache=use_cache, control_hash_seed=control_hash_seed)
+    shown = baseline if result.status is Status.UNSTABLE else candidate
     return replace(
         result,
         command=options.shown(),
         baseline=baseline.revision,
         candidate=candidate.revision,
         settings=tuple(options.describe()),
-        excerpts=tuple(_read_excerpts(result, baseline, candidate)),
+        excerpts=tuple(dict.fromkeys(_read_excerpts(result, baseline, shown))),
     )
 
 
@@ -138,16 +139,20 @@ class _Session:
             noise = control.comparison.notes if control.comparison else ()
             return replace(keep_what_repeats(first, second), noise=noise), None
         if control.status is Status.DIVERGED:
-            control = self._explain_unstable() or control
+            control = self._explain_unstable(first, second, control_hash_seed) or control
             other = f" under hash seed {control_hash_seed}" if control_hash_seed else ""
             summary = f"the baseline differs from itself{other}: {control.summary}"
             control = replace(control, status=Status.UNSTABLE, summary=summary)
         return first, control
 
-    def _explain_unstable(self) -> Verification | None:
-        """Record the baseline twice in full: what differs may be named better, if it differs again."""
-        runs = [self._record("baseline", "recording in full", deep={"level": "full"}) for _ in range(2)]
-        found = judge_runs(runs[0], runs[1])
+    def _explain_unstable(self, first: Run, second: Run, hash_seed: str) -> Verification | None:
+        """Look into what differs between two runs of the baseline, if it differs again."""
+        seeds = {"baseline": "", "candidate": hash_seed}
+
+        def again(side: str, deep: Mapping[str, Any]) -> Run:
+            return self._record("baseline", "looking into it", hash_seed=seeds[side], deep=deep)
+
+        found = judge_runs(first, second, record=again, deep=self._deep)
         return found if found.status is Status.DIVERGED else None
 
     def _record(
