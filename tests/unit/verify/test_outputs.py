@@ -2,13 +2,18 @@
 
 import json
 import os
+import pickle
 import struct
+import tempfile
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainkit.verify.outputs import Changes, Output, compare_outputs, keep_repeated_outputs, read_outputs
 
@@ -59,6 +64,15 @@ WAYS = {
         lambda path: np.savez(path, a=np.array([2.0])),
     ),
     "best_npy": (lambda path: np.save(path, np.array([1.0])), lambda path: np.save(path, np.array([2.0]))),
+    "best_ckpt": (saved(1.0, accuracy=0.5), saved(1.0, accuracy=0.25)),
+    "best_pkl": (
+        lambda path: path.write_bytes(pickle.dumps({"a": 0.5, "b": np.arange(3), "c": 7})),
+        lambda path: path.write_bytes(pickle.dumps({"a": 0.5, "b": np.arange(3) + 1, "c": 7})),
+    ),
+    "long_csv": (
+        "".join(f"{i},{i / 7}\n" for i in range(20_000)),
+        "".join(f"{i},{i / 7 + (i == 9_999)}\n" for i in range(20_000)),
+    ),
     "best_json": ('{"epoch": 3, "loss": 0.25}', '{"epoch": 3, "loss": 0.5}'),
 }
 
@@ -70,7 +84,7 @@ def test_other_numbers_in_a_file_are_a_result(read, name):
 
     assert compare_outputs(before, read(**{name: WAYS[name][0]})) == Changes()
     (number,) = compare_outputs(before, now).numbers
-    assert number.startswith(f"out/{name.replace('_', '.')}: ")
+    assert number.startswith((f"out/{name.replace('_', '.')}: ", "out/best.ckpt, beside tensors: "))
 
 
 def test_folders_with_dates_are_the_same_folder(tmp_path):
@@ -107,6 +121,35 @@ def test_another_form_is_no_result(read):
     assert compare_outputs(before, renamed) == Changes()
 
 
+def test_an_order_is_no_number(read):
+    """Keys and rows may be written in another order; more of them are another form."""
+    rows = [f"{i},{i / 7}\n" for i in range(20_000)]
+
+    def dump(**values):
+        return lambda path: path.write_bytes(pickle.dumps(values))
+
+    first = read(a_pkl=dump(x=1.5, y=10**400), b_csv="".join(rows), c_pt=saved(1.0, x=0.5))
+    second = read(a_pkl=dump(y=10**400, x=1.5), b_csv="".join(rows[::-1]), c_pt=saved(1.0, x=0.5, epoch=3))
+    more = read(
+        a_pkl=dump(x=1.5, y=10**400, z=2.5), b_csv="".join([*rows, "7"]), c_pt=saved(1.0, x=0.7, y=1.0)
+    )
+
+    assert (
+        compare_outputs(first, second)
+        == compare_outputs(first, more)
+        == Changes(others=("out/a.pkl", "out/b.csv"))
+    )
+
+
+@given(st.binary(max_size=60))
+def test_what_only_looks_like_a_pickle_is_bytes(content):
+    """Or a pickle; in no case is it run, or does it end the reading."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "a.bin").write_bytes(b"\x80" + content + b".")
+
+        assert read_outputs(Path(folder), 0)["a.bin"].kind in {"bytes", "numbers"}
+
+
 def test_only_what_repeats_is_compared():
     """Times in a log, a picture with a date, a file of one run alone."""
     first = {
@@ -140,10 +183,12 @@ def test_what_was_there_before_is_not_read(tmp_path):
     with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
         archive.writestr("a.py", "x")
     (tmp_path / "large.txt").write_text("x" * 300_000)
+    (tmp_path / "larger.txt").write_text("x" * 8_400_000)
 
     found = read_outputs(tmp_path, time.time_ns() - 10**9)
 
     assert {path: output.kind for path, output in found.items()} == {
         "code.zip": "bytes",
-        "large.txt": "bytes",
+        "large.txt": "numbers",
+        "larger.txt": "bytes",
     }
