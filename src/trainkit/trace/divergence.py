@@ -536,7 +536,7 @@ class _Comparer:
                 yield step, self._left.losses[step][-1], self._right.losses[step][-1]
 
 
-_ABSENT = "not in the optimizer"
+_ABSENT = "not in that optimizer"
 # What an optimizer's step holds per parameter, in causal order: the phase it arises in, what it is called.
 _COLUMNS = {
     "gradients": ("backward", "gradients"),

@@ -13,6 +13,7 @@ import functools
 import importlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -153,8 +154,14 @@ class Recorder:
 
     @contextmanager
     def never_raising(self, where: str) -> Iterator[None]:
-        """Write an exception of ours to the trace and stop recording; while inside, hooks do nothing."""
+        """Write an exception of ours to the trace and stop recording; while inside, hooks do nothing.
+
+        Nor does the compiler: after a graph break it takes up whatever is called, us among it.
+        """
         self.inside = True
+        compiler = None
+        if "torch._dynamo" in sys.modules:
+            compiler = sys.modules["torch"]._C._dynamo.eval_frame.set_eval_frame(None)
         try:
             yield
         except Exception as error:
@@ -163,6 +170,8 @@ class Recorder:
                 self.write({"event": "problem", "where": where, "error": repr(error)[:300]})
         finally:
             self.inside = False
+            if "torch._dynamo" in sys.modules:
+                sys.modules["torch"]._C._dynamo.eval_frame.set_eval_frame(compiler)
 
     def see_elsewhere(self) -> None:
         """Note that something happens where nothing is recorded."""
@@ -362,6 +371,8 @@ class Recorder:
         if self._manual is not None and not self.inside:
             self._end_if_asked()
         self.in_backward += 1
+        if self._torch._C._functorch.peek_interpreter_stack() is not None:  # torch.func.grad
+            self.see_elsewhere()
 
     @_never_raise
     def _see_loss(self, tensors: Any) -> None:
@@ -399,7 +410,7 @@ class Recorder:
     def _leave_backward(self, _: Any = None) -> None:
         self.in_backward -= 1
         self.after = "clip"
-        if self.deep is not None and self.armed and not self.in_backward:
+        if self.deep is not None and not self.in_backward and self.may_record():
             with self.never_raising("leave_backward"):
                 self.deep.see_parameters([item for _, item in self._known.parameters.values()], "backward")
         if self._manual is not None and not self.in_step:
@@ -565,7 +576,7 @@ class Recorder:
             if (self.forked or was_spawned()) and not (self._thread or event["event"] == "step"):
                 self._early.append(event)  # the worker of a loader may call a model, too
                 return
-            if self.forked:
+            if self.forked or was_spawned():
                 _finish_at_exit(self)
             self._file = self.path.open("w", encoding="utf-8")
             self.write({"event": "trace", "format": FORMAT, "digest": NAME, "rank": self.rank})
@@ -655,9 +666,20 @@ def _describe_program() -> str:
 
 
 def _finish_at_exit(recorder: Recorder) -> None:
-    """Children that multiprocessing has forked leave without atexit."""
+    """Children of multiprocessing leave without atexit, or, those of a pool, are told to leave by SIGTERM."""
     util = importlib.import_module("multiprocessing.util")
     util.Finalize(None, recorder.finish, exitpriority=1)
+
+    def finish(number: int, _: object) -> None:
+        recorder.finish()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    ):
+        signal.signal(signal.SIGTERM, finish)
 
 
 def _first_tensor(output: Any) -> Any:

@@ -39,6 +39,16 @@ def list_edits(baseline: Tree, candidate: Tree) -> tuple[Edited, Edited]:
     return tuple({name: found for name, found in side.items() if found} for side in edited)  # type: ignore[return-value]
 
 
+def list_other_files(baseline: Tree, candidate: Tree) -> list[str]:
+    """Give "file:line" of the first change in each text that is neither Python nor documentation."""
+    found: dict[str, int] = {}
+    for old, new in _list_hunks(baseline, candidate):
+        file, line, _ = new if new[0] else old
+        if not file.endswith((".py", ".md", ".rst")):
+            found.setdefault(file, line)
+    return [f"{file}:{line}" for file, line in found.items()]
+
+
 def _list_hunks(baseline: Tree, candidate: Tree) -> Iterator[tuple[Span, Span]]:
     folder = baseline.scratch
     options = ["--no-index", "--no-color", "--no-ext-diff", "--no-prefix", "-U0", "-M30"]

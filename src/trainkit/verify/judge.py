@@ -19,13 +19,17 @@ from trainkit.verdict import Status
 from trainkit.verify.classify import Cause, classify
 from trainkit.verify.edits import MOVED, Ranks
 from trainkit.verify.outputs import compare_outputs
-from trainkit.verify.printed import compare_printed
+from trainkit.verify.printed import compare_printed, list_lost
 from trainkit.verify.result import Verification
-from trainkit.verify.run import Run
+from trainkit.verify.run import Run, keep_what_repeats
 
 # side ("baseline" or "candidate"), options of the deep pass -> the recorded run
 Record = Callable[[str, Mapping[str, Any]], Run]
 _SIDES = ("baseline", "candidate")
+_UNSEEN = (
+    "what other threads than the training one, torch.func.grad, or Python processes with -I, -E or -S, "
+    "compute is not compared"
+)
 _ORDER = ("init", "data", "eval", "forward", "loss", "backward", "clip", "optimizer", "schedule")
 
 
@@ -37,6 +41,7 @@ class Pair:
     which: str
     number: int
     num_processes: int
+    steps: tuple[int, ...]  # of the baseline's processes
     in_turn: bool = False  # some programs began when others had ended
 
 
@@ -86,9 +91,11 @@ def compare_processes(
         raise CannotJudgeError("nothing-recorded", "no process called backward or an optimizer's step")
     diverged = [number for number, item in enumerate(found) if item.first]
     ranks = {number: (stages[number] if stages else 0, *_rank_of(found[number])) for number in diverged}
-    number = min(diverged, key=ranks.__getitem__, default=0)
+    cut = (i for i, item in enumerate(found) if not (item.expected.complete and item.actual.complete))
+    number = min(diverged, key=ranks.__getitem__, default=next(cut, 0))
     which = f"process {number} of {len(found)}" if len(found) > 1 else ""
-    return Pair(comparison=found[number], which=which, number=number, num_processes=len(found))
+    steps = tuple(item.expected.num_steps for item in found)
+    return Pair(comparison=found[number], which=which, number=number, num_processes=len(found), steps=steps)
 
 
 def _rank_of(comparison: Comparison) -> tuple[int, int]:
@@ -169,16 +176,20 @@ class _Judge:
         printed = compare_printed(expected.stdout, actual.stdout)
         files = compare_outputs(expected.outputs, actual.outputs)
         if (printed or files.numbers) and self.record and self.deep:
-            again = self.record("candidate", {})
-            if printed and compare_printed(expected.stdout, again.stdout) == printed:
+            kept = keep_what_repeats(actual, self.record("candidate", {}))
+            printed = compare_printed(expected.stdout, kept.stdout)
+            files = compare_outputs(expected.outputs, kept.outputs)
+            if printed:
                 at = pair.comparison.reads[0] if pair.comparison.reads else -1
                 runs = self._zoom(self.record, _step_of(pair, at), at, pair)
                 location, _ = self._locate(pair, runs, at, ends="reads")
                 return _judge_printed(pair, printed, location)
-            repeated = _find_repeated(files.numbers, compare_outputs(expected.outputs, again.outputs).numbers)
-            if repeated:
-                return _judge_files(pair, repeated)
-        return conclude(pair, notes=_word_files(files.others))
+            if files.numbers:
+                return _judge_files(pair, list(files.numbers))
+        lost = [*files.lost, *map(repr, list_lost(expected.stdout, actual.stdout))]
+        notes = (*_shorten("other bytes, which may mean the same, in ", files.others),
+                 *_shorten("the candidate prints or leaves less, or in other words: ", lost))  # fmt: skip
+        return conclude(pair, notes=notes)
 
     def _zoom(self, record: Record, step: int, at: int, pair: Pair | None = None) -> list[Run]:
         """Run both sides once more with the operations of a step; to the end if `at` is none, or if what
@@ -259,10 +270,6 @@ def _judge_printed(pair: Pair, printed: tuple[str, str], location: Location | No
     return _diverge_beside(pair, "what is printed", cause, location=location)
 
 
-def _find_repeated(first: Sequence[str], second: Sequence[str]) -> list[str]:
-    return [each for each in first if each in second]
-
-
 def _judge_files(pair: Pair, numbers: list[str]) -> Verification:
     """Say that training is the same and files that it left hold other numbers, on either side each time."""
     more = f", and {len(numbers) - 1} more files" if len(numbers) > 1 else ""
@@ -285,11 +292,9 @@ def _diverge_beside(
     )
 
 
-def _word_files(paths: Sequence[str]) -> tuple[str, ...]:
-    if not paths:
-        return ()
-    more = f" and {len(paths) - 4} more" if len(paths) > 4 else ""
-    return (f"other bytes, which may mean the same, in {', '.join(paths[:4])}{more}",)
+def _shorten(what: str, items: Sequence[str]) -> tuple[str, ...]:
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return (what + ", ".join(items[:3]) + more,) if items else ()
 
 
 def conclude(pair: Pair, location: Location | None = None, *, notes: tuple[str, ...] = ()) -> Verification:
@@ -309,12 +314,13 @@ def conclude(pair: Pair, location: Location | None = None, *, notes: tuple[str, 
         )
     told = (*comparison.notes, *_reword_facts(comparison), *notes)
     if comparison.expected.elsewhere or comparison.actual.elsewhere:
-        told += ("what other threads than the training one, or Python processes with -I, -E or -S, compute "
-                 "is not compared",)  # fmt: skip
+        told += (_UNSEEN,)
     counts = _count(comparison.expected)
     words = f"bitwise identical over {counts}"
     status = Status.NOTED if told else Status.IDENTICAL
-    if pair.num_processes > 1:
+    if len(set(pair.steps)) > 1:
+        words = f"bitwise identical over {sum(pair.steps)} steps in {pair.num_processes} processes"
+    elif pair.num_processes > 1:
         words += f", in each of {pair.num_processes} processes"
     return Verification(status=status, summary=words, comparison=comparison, notes=told)
 
@@ -397,7 +403,9 @@ def judge_vacuous(pair: Pair) -> Verification | None:
             reason = f"was cut off after {steps} steps (killed; --steps ends it before)"
         if reason:
             summary = f"the {side} {reason}; that both sides agree means nothing"
-            return Verification(status=Status.INCONCLUSIVE, summary=summary, comparison=comparison)
+            return Verification(
+                status=Status.INCONCLUSIVE, summary=summary, comparison=comparison, process=pair.which
+            )
     return None
 
 

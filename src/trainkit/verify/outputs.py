@@ -12,15 +12,16 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from trainkit.verify.printed import compare_printed, keep_repeated
+from trainkit.verify.printed import compare_printed, keep_repeated, list_lost
 
 _MOST_TEXT = 256 << 10  # of a file that is compared line by line
 _MOST_PARSED = 8 << 20  # of a file of which the numbers alone are compared; larger ones are other bytes
 _MOST_BYTES = 512 << 20  # read of all files; archives say their checksums themselves
 _SLACK_NS = 20_000_000  # a file's time of change is that of the kernel's last tick
 _STAMP = re.compile(r"\d{6,}|\d+(?:-\d\d){2}")  # in the name of a run's folder
+_EVENTS = re.compile(r"(tfevents)\..*")  # a time, the machine, the process
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _SPELT = re.compile(r"(BIN)?(INT|FLOAT)\d?|LONG\d?")  # opcodes of pickle
 _PASSED_OVER = {".git", "__pycache__", ".pytest_cache"}
@@ -28,11 +29,11 @@ _STATE = ", beside tensors"  # behind the path of a checkpoint
 
 
 class Output(NamedTuple):
-    """One file: its text, the checksums of its tensors ("size:CRC-32", in order of both) or of its bytes, or
-    how many numbers it holds and what they amount to in any order.
+    """One file: its text, its tensors (a line "size:CRC-32:name" each, in order), the checksum of its bytes,
+    or how many numbers it holds and what they amount to in any order; `unsteady` is one that does not repeat.
     """
 
-    kind: str  # "text", "tensors", "numbers" or "bytes"
+    kind: str  # "text", "tensors", "numbers", "bytes" or "unsteady"
     content: str
 
 
@@ -40,10 +41,11 @@ Outputs = Mapping[str, Output]  # path in the tree -> what it holds
 
 
 class Changes(NamedTuple):
-    """What two runs left otherwise: numbers, which are a result, and what may be another form of the same."""
+    """What two runs left otherwise: numbers, which are a result; other forms; what is left no more."""
 
     numbers: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 def read_outputs(root: Path, since_ns: int) -> dict[str, Output]:
@@ -58,7 +60,7 @@ def read_outputs(root: Path, since_ns: int) -> dict[str, Output]:
             stat = path.stat()
             if stat.st_mtime_ns < since_ns - _SLACK_NS:
                 continue
-            name = _STAMP.sub("#", path.relative_to(root).as_posix())
+            name = _STAMP.sub("#", _EVENTS.sub(r"\1", path.relative_to(root).as_posix()))
             parts = _read_archive(path)
             if not parts and stat.st_size <= left:
                 left -= stat.st_size
@@ -74,33 +76,57 @@ def keep_repeated_outputs(first: Outputs, second: Outputs) -> dict[str, Output]:
         a, b = first[path], second[path]
         if a.kind == b.kind == "text":
             kept[path] = Output("text", keep_repeated(a.content, b.content))
-        elif a == b:
-            kept[path] = a
+        else:
+            kept[path] = a if a == b else Output("unsteady", "")
     return kept
 
 
 def compare_outputs(expected: Outputs, actual: Outputs) -> Changes:
     """Compare the files that both sides have: a refactor may rename, add or drop some."""
-    numbers, others = [], []
-    for path in sorted(expected.keys() & actual.keys()):
-        before, now = expected[path], actual[path]
-        if before == now:
+    numbers, others, lost = [], [], []
+    for path in sorted(expected):
+        before, now = expected[path], actual.get(path)
+        if now is None:
+            lost += [] if path.endswith(_STATE) else [path]
+        elif before == now or "unsteady" in (before.kind, now.kind):
             continue
-        if before.kind == now.kind == "text":
+        elif before.kind == now.kind == "text":
             pair = compare_printed(before.content, now.content)
             numbers += [f"{path}: {pair[0]!r} -> {pair[1]!r}"] if pair else []
-        elif before.kind == now.kind == "tensors":
-            left, right = before.content.split(), now.content.split()
-            if [each.partition(":")[0] for each in left] == [each.partition(":")[0] for each in right]:
-                changed = sum(a != b for a, b in zip(left, right, strict=True))
-                numbers.append(f"{path}: {changed} of {len(left)} tensors hold other numbers")
-            else:
-                others.append(path)
+            lost += [f"{line!r} of {path}" for line in list_lost(before.content, now.content)]
+        elif before.kind == now.kind == "tensors" and (found := _compare_tensors(before, now)):
+            numbers.append(f"{path}: {found} hold other numbers")
         elif before.kind == now.kind == "numbers" and (count := _find_other_numbers(before, now)):
             numbers.append(f"{path}: other ones among its {count} numbers")
-        elif not path.endswith(_STATE):
+        elif not path.endswith(_STATE) and _differs(before, now):
             others.append(path)
-    return Changes(tuple(numbers), tuple(others))
+    return Changes(tuple(numbers), tuple(others), tuple(lost))
+
+
+def _read_tensors(output: Output) -> tuple[dict[str, str], list[str], list[str]]:
+    """Give what each name holds, and of all tensors the sizes with checksums, and the sizes."""
+    rows = [row.split(":", 2) for row in output.content.splitlines()]
+    named = {name: f"{size}:{checksum}" for size, checksum, name in rows}
+    return named, [f"{size}:{checksum}" for size, checksum, _ in rows], [size for size, *_ in rows]
+
+
+def _differs(before: Output, now: Output) -> bool:
+    """Tell whether more than the names differ."""
+    return (
+        before.kind != now.kind
+        or before.kind != "tensors"
+        or _read_tensors(before)[1] != _read_tensors(now)[1]
+    )
+
+
+def _compare_tensors(before: Output, now: Output) -> str:
+    """Say how many tensors hold other values: by name where names are known and the same, else of any."""
+    (names, left, sizes), (new_names, right, new_sizes) = _read_tensors(before), _read_tensors(now)
+    if names.keys() == new_names.keys() and "" not in names:
+        changed = sum(names[name] != new_names[name] for name in names)
+    else:
+        changed = sum(a != b for a, b in zip(left, right, strict=False))
+    return f"{changed} of {len(left)} tensors" if changed and sizes == new_sizes else ""
 
 
 def _list_files(root: Path) -> Iterator[Path]:
@@ -121,13 +147,13 @@ def _read_archive(path: Path) -> dict[str, Output]:
         entries = {entry.filename: (entry.file_size, entry.CRC) for entry in archive.infolist()}
         state = next((name for name in entries if name.rpartition("/")[2] == "data.pkl"), "")
         if state:
-            found = {"": _tensors(row for name, row in entries.items() if "/data/" in name)}
+            found = {"": _tensors((*row, "") for name, row in entries.items() if "/data/" in name)}
             if entries[state][0] <= _MOST_PARSED:
                 values = _iterate_pickle(archive.read(state))
                 found[_STATE] = _sum_up(value for value in values if isinstance(value, float))
             return found
         if {Path(name).suffix for name in entries} == {".npy"}:
-            return {"": _tensors(entries.values())}
+            return {"": _tensors((*row, name) for name, row in entries.items())}
     return {}
 
 
@@ -137,11 +163,14 @@ def _read_file(path: Path) -> Output:
         with suppress(ValueError, KeyError, TypeError, AttributeError):
             start = 8 + int.from_bytes(content[:8], "little")
             header = json.loads(content[8:start])
-            ends = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
-            parts = [content[start + begin : start + end] for begin, end in ends]
-            return _tensors((len(part), zlib.crc32(part)) for part in parts)
+            ends = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
+            parts = {name: content[start + begin : start + end] for name, (begin, end) in ends.items()}
+            return _tensors((len(part), zlib.crc32(part), name) for name, part in parts.items())
+    if "tfevents" in path.name:
+        with suppress(ValueError, IndexError, struct.error):
+            return _sum_up(_iterate_events(content))
     if path.suffix == ".npy":
-        return _tensors([(len(content), zlib.crc32(content))])
+        return _tensors([(len(content), zlib.crc32(content), "")])
     if len(content) <= _MOST_PARSED and content.startswith(b"\x80") and content.endswith(b"."):
         with suppress(ValueError, IndexError, KeyError, struct.error):  # what else ends in a full stop
             return _sum_up(_iterate_pickle(content), content)
@@ -156,8 +185,9 @@ def _read_file(path: Path) -> Output:
     return Output("bytes", f"{len(content)}:{zlib.crc32(content)}")
 
 
-def _tensors(rows: Iterable[tuple[int, int]]) -> Output:
-    return Output("tensors", " ".join(f"{size}:{checksum}" for size, checksum in sorted(rows)))
+def _tensors(rows: Iterable[tuple[int, int, str]]) -> Output:
+    lines = [f"{size}:{checksum}:{' '.join(name.split())}" for size, checksum, name in sorted(rows)]
+    return Output("tensors", "\n".join(lines))
 
 
 def _sum_up(values: Iterable[float | str], content: bytes = b"") -> Output:
@@ -185,3 +215,44 @@ def _iterate_pickle(content: bytes) -> Iterator[float]:
             yield zlib.crc32(argument)
         elif isinstance(argument, int | float) and _SPELT.fullmatch(opcode.name):
             yield argument
+
+
+def _iterate_events(content: bytes) -> Iterator[float]:
+    """Yield a checksum of each scalar that TensorBoard is told: step, tag and value, without the time.
+
+    Records are framed by lengths (TFRecord), their fields as protocol buffers: event.proto, summary.proto.
+    """
+    at = 0
+    while at < len(content):
+        (size,) = struct.unpack_from("<Q", content, at)
+        event = dict(_iterate_fields(content[at + 12 : at + 12 + size]))
+        at += size + 16
+        for _, value in _iterate_fields(event.get(5, b"")):
+            scalar = dict(_iterate_fields(value))
+            if 2 in scalar:
+                yield zlib.crc32(repr((event.get(2), scalar.get(1), scalar[2])).encode())
+
+
+def _iterate_fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Yield (number, value) of the fields of a protocol buffer: whole numbers, or their bytes."""
+    at = 0
+
+    def read_varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(message):
+        key = read_varint()
+        if key & 7 == 0:
+            yield key >> 3, read_varint()
+            continue
+        size = {1: 8, 5: 4}.get(key & 7) or read_varint()
+        yield key >> 3, message[at : at + size]
+        at += size

@@ -1,39 +1,48 @@
-"""What two runs print: other numbers in the same words are a result, unless they are times or sizes."""
+"""What two runs print: other numbers in the same words are a result, unless they are rates or coarse times.
+
+Two runs of either side are to say so: what differs from itself never gets here.
+"""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 
 _SEPARATOR = "\x1e"  # between standard output and standard error
 _UNSTEADY = "\x7f"  # stands for a number that two runs of the same code print otherwise
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\bnan\b|\binf\b|\x7f")
-_PRECISE = re.compile(r"\d\.\d{3}|\d{4}")  # a measure, no coarse time
+# Words before a number, and units behind one, of rates and of memory: these are no results.
+_SIZE = re.compile(
+    r"(?<![a-z])(?:mem|memory|mfu|[kmg]i?b|pid|date|throughput|speed|fps|it/|s/it)(?![a-z])|/s(?:ec)?(?![a-z])",
+    re.IGNORECASE,
+)
+_SIZE_UNIT = re.compile(
+    r" ?(?:(?:[kmgt]i?b|fps)(?![a-z])|s/it|[kmg]?\s?[a-z]*/s(?:ec|econd)?(?![a-z]))", re.IGNORECASE
+)
+# And of times, which are none while they are so coarse that two runs may agree by chance.
+_TIME = re.compile(
+    r"(?<![a-z])(?:times?|timing|took|secs?|seconds?|mins|minutes?|hours?|ms|eta|elapsed|duration)(?![a-z])",
+    re.IGNORECASE,
+)
+_TIME_UNIT = re.compile(
+    r" ?(?:ms|us|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)(?![a-z])", re.IGNORECASE
+)
+_WIDTH = 100  # of what is shown of a line
+_FINE = 4  # significant digits
 _MEASURED = re.compile(
-    r"(?<![a-z])(?:loss|acc|accuracy|error|err|f1|auc|m?iou|bleu|ppl|perplexity|mae|mse|rmse|psnr|ssim|fid|score|"
-    r"recall|precision|reward|return|dice|m?ap|top|correct|hits|mrr|ndcg|wer|cer|bpc|elo)(?![a-z])",
-    re.IGNORECASE,
-)
-# Words before a number, and units behind one, of what differs between equal runs.
-_VOLATILE = re.compile(
-    r"(?<![a-z])(?:times?|timing|took|secs?|seconds?|mins|minutes?|hours?|ms|eta|elapsed|duration|mem|"
-    r"memory|mfu|[kmg]i?b|pid|date|throughput|speed|fps)(?![a-z])|/s(?![a-z])|/sec|it/",
-    re.IGNORECASE,
-)
-_UNIT = re.compile(
-    r" ?(?:(?:ms|us|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|[kmgt]i?b|fps)(?![a-z])|"
-    r"[kmg]?\s?[a-z]*/s(?:ec|econd)?(?![a-z]))",
+    r"(?<![a-z])(?:loss|acc|accuracy|error|err|f1|auc|iou|bleu|ppl|perplexity|m[as]e|rmse|score|reward|return)(?![a-z])",
     re.IGNORECASE,
 )
 # When, how long, which commit, which line of which file: passed over within a line.
 _STAMP = re.compile(
     r"(?<!\d)(?:\d{4}-\d\d-\d\d[T ])?\d{1,4}:[0-5]\d(?::[0-5]\d(?:[.,]\d+)?|(?![.\d]))|"
-    r"\d{4}-\d\d-\d\d|\.py:\d+|\bline \d+|"
+    r"\d{4}-\d\d-\d\d|\.py\W{1,2}\d+|(?<=:)\d+(?= - )|\bline \d+|"
     r"(?<![\w.+-])(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}(?![\w.]|[-+]\d)"
 )
 # The meter of a progress bar, behind which a program goes on to print in the same line.
 _METER = re.compile(r"(\d\S{0,30} \[\d+:\d\d[^\]\n]*\])(?=[^\n\r])")
+_RATE = re.compile(r"\w/s\b|\bs/\w")  # a meter is printed when there is time for it
+_WARNING = re.compile(r"\.py:\d+: \w*Warning\b")  # the line behind it is one of the program
 _CONTROL = re.compile(r"(?:\x1b\[[0-9;?]*[A-Za-z]|\s)+")  # colours and ways of the cursor; space is no word
 
 _Words = tuple[str, ...]  # what stands between the numbers of a line, at its start and at its end
@@ -48,16 +57,31 @@ def join_streams(stdout: str, stderr: str) -> str:
 def compare_printed(expected: str, actual: str) -> tuple[str, str] | None:
     """Give the first line that is printed with the same words and other numbers, of both sides.
 
-    The k-th line of some words is compared with the k-th of the same words, where both sides print as many:
-    lines more, less, or in between hide none. Times and sizes are shown as #.
+    The k-th line of some words is compared with the k-th of the same words. Where one side prints some more
+    often, the other's must be among these, in order. Times and sizes are shown as #.
     """
     for left, right in zip(_read_lines(expected), _read_lines(actual), strict=False):
-        for words, before, now in _pair(left, right):
-            if any(
-                _is_result(words, index, *both) for index, both in enumerate(zip(before, now, strict=True))
-            ):
-                return _show(words, before), _show(words, now)
+        theirs = _group(right)
+        for words, ours in _group(left).items():
+            pair = _find_result(words, ours, theirs.get(words, []))
+            if pair:
+                return _show(words, *pair), _show(words, *reversed(pair))
     return None
+
+
+def list_lost(expected: str, actual: str) -> list[str]:
+    """Give the lines that one side prints and the other does not, or less often; meters are passed over."""
+    lost = []
+    for left, right in zip(_read_lines(expected), _read_lines(actual), strict=False):
+        theirs = _group(right)
+        for words, ours in _group(left).items():
+            if (
+                len(ours) > len(theirs.get(words, []))
+                and not _is_meter(words)
+                and re.search(r"\w", "".join(words))
+            ):
+                lost.append(_show(words, ours[-1]))
+    return lost
 
 
 def keep_repeated(first: str, second: str) -> str:
@@ -73,44 +97,100 @@ def keep_repeated(first: str, second: str) -> str:
 
 
 def _read_lines(text: str) -> list[list[_Line]]:
-    parts = [_METER.sub(r"\1\n", part) for part in text.split(_SEPARATOR)]
-    streams = [
-        [_STAMP.sub("", _CONTROL.sub(" ", line).strip()) for line in part.splitlines()] for part in parts
-    ]
-    return [[(tuple(_NUMBER.split(line)), _NUMBER.findall(line)) for line in lines] for lines in streams]
+    return [[_read_line(line) for line in _list_lines(part)] for part in text.split(_SEPARATOR)]
+
+
+def _list_lines(text: str) -> Iterator[str]:
+    warned = False
+    for line in _METER.sub(r"\1\n", text).splitlines():
+        if not (warned and line.startswith("  ")):
+            yield _STAMP.sub("", _CONTROL.sub(" ", line).strip())
+        warned = bool(_WARNING.search(line))
+
+
+def _read_line(line: str) -> _Line:
+    return tuple(_NUMBER.split(line)), _NUMBER.findall(line)
+
+
+def _group(lines: list[_Line]) -> dict[_Words, list[list[str]]]:
+    groups: dict[_Words, list[list[str]]] = {}
+    for words, numbers in lines:
+        groups.setdefault(words, []).append(numbers)
+    return groups
 
 
 def _pair(left: list[_Line], right: list[_Line]) -> Iterator[tuple[_Words, list[str], list[str]]]:
     """Yield the words and both sides' numbers of the lines that both print equally often, in order."""
-    counts = Counter(words for words, _ in left)
-    theirs: dict[_Words, list[list[str]]] = {}
-    for words, numbers in right:
-        theirs.setdefault(words, []).append(numbers)
-    others = {words: iter(found) for words, found in theirs.items() if len(found) == counts[words]}
+    ours, theirs = _group(left), _group(right)
+    others = {words: iter(found) for words, found in theirs.items() if len(found) == len(ours.get(words, []))}
     for words, numbers in left:
         if words in others:
             yield words, numbers, next(others[words])
 
 
+def _find_result(
+    words: _Words, ours: list[list[str]], theirs: list[list[str]]
+) -> tuple[list[str], list[str]] | None:
+    """Give the first numbers of both sides that are not the same results."""
+    if len(ours) != len(theirs):
+        short, rest = sorted((ours, theirs), key=len)[0], iter(sorted((ours, theirs), key=len)[1])
+        if _is_meter(words) or all(any(_agree(words, a, b) for b in rest) for a in short):
+            return None
+    return next((pair for pair in zip(ours, theirs, strict=False) if not _agree(words, *pair)), None)
+
+
+def _agree(words: _Words, before: list[str], now: list[str]) -> bool:
+    pairs = enumerate(zip(before, now, strict=True))
+    return not any(_is_result(words, index, *both) for index, both in pairs)
+
+
+def _is_meter(words: _Words) -> bool:
+    return bool(_RATE.search("0".join(words)))
+
+
 def _is_result(words: _Words, index: int, before: str, now: str) -> bool:
-    """Tell whether a number that differs is one that training computed."""
-    if before == now or _UNSTEADY in (before, now) or _is_volatile(words, index):
+    """Tell whether a number that differs is one that the program computed."""
+    unsteady = before == now or _UNSTEADY in (before, now)
+    if unsteady or any(_is_volatile(words, index, number) for number in (before, now)):
         return False
-    is_part = words[index + 1].lstrip().startswith("%")
-    nearby = "".join(words[max(0, index - 7) : index + 1])[-200:]  # a file may be one line
-    return bool(_PRECISE.search(f"{before} {now}") or is_part or _MEASURED.search(nearby))
+    if before.isdigit() and now.isdigit():
+        return before.lstrip("0") != now.lstrip("0")
+    left, right = float(before), float(now)
+    decimals = min(_count_decimals(before), _count_decimals(now))
+    rounded = decimals > 1 and _count_decimals(before) != _count_decimals(now)
+    return left != right and not (rounded and round(left, decimals) == round(right, decimals))
 
 
-def _is_volatile(words: _Words, index: int) -> bool:
-    label, unit = words[index], _UNIT.match(words[index]) if index else None
+def _count_digits(number: str) -> int:
+    return len(re.sub(r"[eE].*|\D", "", number).lstrip("0"))
+
+
+def _count_decimals(number: str) -> int:
+    return 0 if "e" in number.lower() else len(number.partition(".")[2])
+
+
+def _is_volatile(words: _Words, index: int, number: str) -> bool:
+    """Tell whether the words around a number call it a rate, memory, or a time, and it is a coarse one."""
+    label, behind = words[index], words[index + 1]
+    unit = (_TIME_UNIT.match(label) or _SIZE_UNIT.match(label)) if index else None
     if unit and re.search("[a-z]", label[unit.end() :], re.IGNORECASE):
         label = label[unit.end() :]  # the unit was that of the number before
-    return bool(_VOLATILE.search(label) or _UNIT.match(words[index + 1]))
+    if _SIZE.search(label) or _SIZE_UNIT.match(behind):
+        return True
+    *_, measured = (0, *(found.end() for found in _MEASURED.finditer(label)))
+    is_time = _TIME.search(label, measured) or (_TIME_UNIT.match(behind) and not measured)
+    return bool(is_time) and _count_digits(number) < _FINE
 
 
-def _show(words: _Words, numbers: list[str]) -> str:
-    shown = ["#" if _is_volatile(words, index) else number for index, number in enumerate(numbers)]
-    return _join(words, shown).replace(_UNSTEADY, "#").strip()[:100]
+def _show(words: _Words, numbers: list[str], others: list[str] | None = None) -> str:
+    """Give the line, cut around the first number that is another one among `others`."""
+    shown = ["#" if _is_volatile(words, index, number) else number for index, number in enumerate(numbers)]
+    line = _join(words, shown).replace(_UNSTEADY, "#").strip()
+    if others is None or len(line) <= _WIDTH:
+        return line[:_WIDTH]
+    index = next(i for i, both in enumerate(zip(numbers, others, strict=True)) if _is_result(words, i, *both))
+    start = max(0, len(_join(words[: index + 1], shown[:index]).lstrip()) - _WIDTH // 2)
+    return "…" * (start > 0) + line[start : start + _WIDTH]
 
 
 def _join(words: _Words, numbers: list[str]) -> str:

@@ -17,7 +17,7 @@ from trainkit.repo.trees import Tree, open_trees
 from trainkit.trace.locate import Edited, Line
 from trainkit.verdict import Status
 from trainkit.verify import cache
-from trainkit.verify.edits import list_edits, rank_edits, read_context
+from trainkit.verify.edits import list_edits, list_other_files, rank_edits, read_context
 from trainkit.verify.judge import judge_runs
 from trainkit.verify.options import RunOptions, check_paths
 from trainkit.verify.result import Excerpt, Verification
@@ -121,9 +121,9 @@ class _Session:
         if cached and self._deep and not agrees:
             cache.forget(key)  # what was kept is only believed when it agrees
             return self.run(overlay, use_cache=False, control_hash_seed="")
-        if result.status is Status.DIVERGED and not self._edits()[0] and not self._edits()[1]:
-            note = "no line of Python differs between the sides: data, or the environment, may"
-            result = replace(result, notes=(*result.notes, note))
+        if result.status is Status.DIVERGED:
+            note = _word_other_changes(any(self._edits()), list_other_files(*self._trees.values()))
+            result = replace(result, notes=(*result.notes, *note))
         return result
 
     def _record_twice(self, control_hash_seed: str) -> tuple[Run, Verification | None]:
@@ -188,6 +188,15 @@ class _Session:
         if not hasattr(self, "_edited"):
             self._edited = list_edits(self._trees["baseline"], self._trees["candidate"])
         return self._edited
+
+
+def _word_other_changes(is_edited: bool, files: Sequence[str]) -> tuple[str, ...]:
+    """Say what may be to blame beside Python."""
+    shown = ", ".join(files[:4]) + (f" and {len(files) - 4} more" if len(files) > 4 else "")
+    if is_edited:
+        return (f"other files differ, too: {shown}",) if files else ()
+    blamed = f"{shown} may" if files else "data, or the environment, may"
+    return (f"no line of Python differs between the sides: {blamed}",)
 
 
 def _drop_noise(result: Verification, noise: Sequence[str]) -> Verification:

@@ -79,7 +79,7 @@ def test_a_living_parameter_may_not_leave_the_optimizer(script, missing):
     first = judge(*sides).first
 
     assert (first.step, first.first.key, first.first.name) == (1, "lost parameter", "alive")
-    assert getattr(first.first, missing) == "not in the optimizer"
+    assert getattr(first.first, missing) == "not in that optimizer"
 
 
 def test_a_dead_parameter_that_was_moved_is_seen_at_the_end(script):

@@ -854,7 +854,7 @@ def test_a_living_parameter_may_not_leave_the_optimizer(differ):
     first = differ(TRAINING, "SGD(net.parameters()", f"SGD({some}").first
 
     assert first.step == 1
-    assert "not in the optimizer" in [difference.actual for difference in first.differences]
+    assert "not in that optimizer" in [difference.actual for difference in first.differences]
 
 
 def test_a_dead_parameter_that_decays_on_one_side_is_seen(differ):

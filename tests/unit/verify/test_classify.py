@@ -133,7 +133,7 @@ def test_a_lost_parameter_is_the_optimizers(script):
 
     cause = classify(compare(script.events(), actual.events()), None)
 
-    assert str(cause) == "optimizer: head.bias: updated by the optimizer -> not in the optimizer"
+    assert str(cause) == "optimizer: head.bias: updated by the optimizer -> not in that optimizer"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainkit.verify.edits import MOVED, RENAMED, list_edits, rank_edits, read_context
+from trainkit.verify.edits import MOVED, RENAMED, list_edits, list_other_files, rank_edits, read_context
 
 TRAIN = "".join(f"line_{number} = {number}\n" for number in range(1, 21))
 
@@ -55,6 +55,14 @@ def test_only_python_counts(make_trees):
     )
 
     assert edits == ({"b.py": [1]}, {"b.py": [1]})
+
+
+def test_other_files_are_named_with_their_first_change(make_trees):
+    """A setting in YAML may be to blame; documentation is not."""
+    files = {"a.py": "x\n", "conf/b.yaml": "a: 1\nb: 2\nc: 3\n", "README.md": "x\n", "gone.txt": "1\n"}
+    new = {"a.py": "y\n", "conf/b.yaml": "a: 1\nb: 0\nc: 0\n", "README.md": "y\n", "new.sh": "1\n"}
+
+    assert list_other_files(*make_trees(files, new)) == ["conf/b.yaml:2", "gone.txt:1", "new.sh:1"]
 
 
 def test_an_indentation_is_an_edit(make_trees):

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.tensorboard import SummaryWriter
 
 from trainkit.verify.outputs import Changes, Output, compare_outputs, keep_repeated_outputs, read_outputs
 
@@ -53,6 +54,19 @@ def saved(*values, **more):
     return lambda path: torch.save({"net": {"a": torch.tensor(values)}, **more}, path)
 
 
+def tell(*scalars):
+    def write(path):
+        pytest.importorskip("tensorboard")
+        with SummaryWriter(path.parent / "board") as writer:
+            for step, (tag, value) in enumerate(scalars):
+                writer.add_scalar(tag, value, step)
+            writer.add_histogram("weights", np.arange(5))
+        (written,) = (path.parent / "board").iterdir()
+        written.rename(path)
+
+    return write
+
+
 WAYS = {
     "best_pt": (saved(1.0, 2.0), saved(1.0, 3.0)),
     "best_safetensors": (
@@ -69,6 +83,11 @@ WAYS = {
         lambda path: path.write_bytes(pickle.dumps({"a": 0.5, "b": np.arange(3), "c": 7})),
         lambda path: path.write_bytes(pickle.dumps({"a": 0.5, "b": np.arange(3) + 1, "c": 7})),
     ),
+    "named_npz": (
+        lambda path: np.savez(path, a=np.array([1.0]), b=np.array([2.0])),
+        lambda path: np.savez(path, b=np.array([1.0]), a=np.array([2.0])),
+    ),
+    "events.out.tfevents.1.host_0": (tell(("loss", 0.5), ("acc", 0.25)), tell(("loss", 0.25), ("acc", 0.5))),
     "long_csv": (
         "".join(f"{i},{i / 7}\n" for i in range(20_000)),
         "".join(f"{i},{i / 7 + (i == 9_999)}\n" for i in range(20_000)),
@@ -84,7 +103,9 @@ def test_other_numbers_in_a_file_are_a_result(read, name):
 
     assert compare_outputs(before, read(**{name: WAYS[name][0]})) == Changes()
     (number,) = compare_outputs(before, now).numbers
-    assert number.startswith((f"out/{name.replace('_', '.')}: ", "out/best.ckpt, beside tensors: "))
+    assert number.startswith(
+        (f"out/{name.replace('_', '.')}: ", "out/best.ckpt, beside tensors: ", "out/events.out.tfevents: ")
+    )
 
 
 def test_folders_with_dates_are_the_same_folder(tmp_path):
@@ -104,7 +125,7 @@ def test_folders_with_dates_are_the_same_folder(tmp_path):
 
 
 def test_another_form_is_no_result(read):
-    """More tensors, another type, another name or text; a file of its own is nobody's difference."""
+    """More tensors, another type, another name or text; what is lost is told, what is new is not."""
     before = read(
         a_pt=saved(1.0), b_safetensors="broken", c_txt="loss 0.5", d_pt=saved(2.0), e_bin=saved(1.0)
     )
@@ -116,9 +137,10 @@ def test_another_form_is_no_result(read):
         e_bin=lambda path: path.write_bytes(b"\0\1"),
     )
 
-    assert compare_outputs(before, now) == Changes(others=("out/a.pt", "out/e.bin"))
+    lost = ("'broken' of out/b.safetensors", "'loss 0.5' of out/c.txt", "out/d.pt")
+    assert compare_outputs(before, now) == Changes(others=("out/a.pt", "out/e.bin"), lost=lost)
     renamed = read(a_pt=lambda path: torch.save({"module.a": torch.tensor([1.0])}, path))
-    assert compare_outputs(before, renamed) == Changes()
+    assert compare_outputs(read(a_pt=saved(1.0)), renamed) == Changes()
 
 
 def test_an_order_is_no_number(read):
@@ -143,11 +165,12 @@ def test_an_order_is_no_number(read):
 
 @given(st.binary(max_size=60))
 def test_what_only_looks_like_a_pickle_is_bytes(content):
-    """Or a pickle; in no case is it run, or does it end the reading."""
+    """Or a pickle, or TensorBoard's file; in no case is it run, or does it end the reading."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "a.bin").write_bytes(b"\x80" + content + b".")
+        Path(folder, "tfevents.1").write_bytes(struct.pack("<QI", len(content), 0) + content + b"1234")
 
-        assert read_outputs(Path(folder), 0)["a.bin"].kind in {"bytes", "numbers"}
+        assert {each.kind for each in read_outputs(Path(folder), 0).values()} <= {"bytes", "numbers", "text"}
 
 
 def test_only_what_repeats_is_compared():
@@ -155,17 +178,21 @@ def test_only_what_repeats_is_compared():
     first = {
         "log.csv": Output("text", "1,0.1234,0.5678\n"),
         "a.png": Output("bytes", "8:1"),
-        "x.npy": Output("tensors", "8:1"),
+        "x.npy": Output("tensors", "8:1:"),
         "only": Output("bytes", "1:1"),
     }
     second = {
         "log.csv": Output("text", "1,0.9999,0.5678\n"),
         "a.png": Output("bytes", "8:2"),
-        "x.npy": Output("tensors", "8:1"),
+        "x.npy": Output("tensors", "8:1:"),
     }
     kept = keep_repeated_outputs(first, second)
 
-    assert sorted(kept) == ["log.csv", "x.npy"]
+    assert {path: output.kind for path, output in kept.items()} == {
+        "a.png": "unsteady",
+        "log.csv": "text",
+        "x.npy": "tensors",
+    }
     assert compare_outputs(kept, second) == compare_outputs(kept, first) == Changes()
     third = second | {"log.csv": Output("text", "1,0.7777,0.5679\n")}
     assert compare_outputs(kept, third).numbers == ("log.csv: '1,#,0.5678' -> '1,0.7777,0.5679'",)

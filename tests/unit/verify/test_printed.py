@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainkit.verify.printed import compare_printed, join_streams, keep_repeated
+from trainkit.verify.printed import compare_printed, join_streams, keep_repeated, list_lost
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,16 @@ from trainkit.verify.printed import compare_printed, join_streams, keep_repeated
             "Epoch 1/2:  60%|##  | 12/20 [00:02<00:02, ?img/s, loss (batch)=0.61]INFO: Dice score: 8.3e-09",
         ),
         ("lowest so far (min): 0.1234", "lowest so far (min): 0.1235"),
+        ("step 1", "step 2"),
+        ("tp 5 fp 2", "tp 5 fp 3"),
+        ("3,cat\n4,dog\n5,cat", "3,cat\n4,cat\n5,dog"),
+        ("Time series MSE: 0.12", "Time series MSE: 0.13"),
+        ("fit/loss: 0.12", "fit/loss: 0.13"),
+        ("split/test_acc: 0.12", "split/test_acc: 0.13"),
+        ("travel time 0.1234", "travel time 0.1235"),
+        ("MAE 0.12 m", "MAE 0.13 m"),
+        ("id 12345678901234567890123", "id 12345678901234567890124"),
+        ("fold 0.12\nfold 0.13", "fold 0.12\nfold 0.14\nfold 0.15"),
     ],
 )
 def test_other_numbers_are_a_result(before, now):
@@ -51,20 +61,24 @@ def test_other_numbers_are_a_result(before, now):
         found = compare_printed(join_streams(one, ""), join_streams(two, ""))
         assert found == compare_printed(join_streams("x\n", one), join_streams("x\n", two))
         assert found[0] != found[1]
-        assert "#" in found[0] or [line.split()[-1] for line in found] == [
-            before.split()[-1],
-            now.split()[-1],
-        ]
+        told = [line.split()[-1] for line in found]
+        assert "#" in found[0] or "\n" in before or told == [before.split()[-1], now.split()[-1]]
 
 
 @pytest.mark.parametrize(
     ("before", "now"),
     [
         ("loss 0.1234", "loss 0.1234"),
-        ("step 1", "step 2"),
         ("loss 0.1234", "cost 0.9999"),
-        ("took 1.2345 sec", "took 1.9999 sec"),
-        ("step_time 0.1234", "step_time 0.2345"),
+        ("took 1.2 sec", "took 1.9 sec"),
+        ("step_time 0.123", "step_time 0.234"),
+        ("loss 0.1234", "loss 0.12343"),
+        ("loss 1e-3", "loss 0.0010"),
+        ("fold 0.12\nfold 0.14", "fold 0.12\nfold 0.13\nfold 0.14"),
+        ("50%|# | 1/2 [00:01<00:05, 4it/s]\n3it/s", "1it/s\n2it/s"),
+        ("| __main__:main:41 - go", "| __main__:main:43 - go"),
+        ("[train.py, 41] go", "[train.py, 43] go"),
+        ("a.py:3: UserWarning: old\n  f(1)\n", "a.py:5: UserWarning: old\n  f(2)\n"),
         ("12.345 it/s", "13.345 it/s"),
         ("3.4567s/it", "3.5567s/it"),
         ("1234.5 tokens/s", "1235.5 tokens/s"),
@@ -72,14 +86,14 @@ def test_other_numbers_are_a_result(before, now):
         ("at commit 1a2b3c4d5e", "at commit 9a8b7c6d5e"),
         ("10:11:12 begin 1", "10:11:13 begin 1"),
         ("train.py:1234: UserWarning", "train.py:1240: UserWarning"),
-        ("loss 0.5 seconds 12.345", "loss 0.5 seconds 13.345"),
-        ("loss 0.1234 in 12.345 s", "loss 0.1234 in 13.345 s"),
+        ("loss 0.5 seconds 12.3", "loss 0.5 seconds 13.3"),
+        ("loss 0.1234 in 12.3 s", "loss 0.1234 in 13.3 s"),
         ("elapsed 1:23:45.678, 12.3k tokens/s", "elapsed 1:24:56.789, 12.4k tokens/s"),
         ("GPU mem 1.234G loss 0.5", "GPU mem 2.345G loss 0.5"),
     ],
 )
 def test_times_sizes_and_places_are_none(before, now):
-    """They differ between equal runs, or after any refactor."""
+    """They differ between equal runs, by chance not in two of them, or after any refactor."""
     assert compare_printed(join_streams(before, ""), join_streams(now, "")) is None
 
 
@@ -88,6 +102,24 @@ def test_a_line_more_hides_no_other():
     found = compare_printed("loss 0.1234\n", "hello 1\nloss 0.1235\nx\n")
     assert found == ("loss 0.1234", "loss 0.1235")
     assert compare_printed("loss 0.1234\n", "loss 0.1235\nloss 0.1234\n") is None
+
+
+def test_a_long_line_is_cut_around_its_number():
+    """Not at its end, where both sides may look the same."""
+    line = "a" * 200 + " 0.5 " + "b" * 200
+
+    found = compare_printed(line, line.replace("0.5", "0.7"))
+
+    assert [each.split()[1] for each in found or ()] == ["0.5", "0.7"]
+    assert len(found[0]) == 101
+
+
+def test_lines_that_are_lost_are_told():
+    """The words that are gone, the last of those that are fewer; not what a meter says when it has time."""
+    before = "rows 5\nfold 0.1\nfold 0.2\n---\n 1/2 [00:01<00:05, 4it/s]\ntook 3 s\n"
+
+    assert list_lost(before, before + "more\n") == []
+    assert list_lost(before, "fold 0.1\n") == ["rows 5", "fold 0.2", "took # s"]
 
 
 def test_a_number_that_two_runs_print_otherwise_is_none():
