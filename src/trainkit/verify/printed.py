@@ -43,6 +43,7 @@ _STAMP = re.compile(
 _METER = re.compile(r"(\d\S{0,30} \[\d+:\d\d[^\]\n]*\])(?=[^\n\r])")
 _RATE = re.compile(r"\w/s\b|\bs/\w")  # a meter is printed when there is time for it
 _WARNING = re.compile(r"\.py:\d+: \w*Warning\b")  # the line behind it is one of the program
+_ORIGIN = re.compile(r"(?<![a-z])(?:git|dirty|diff|commit|branch|revision|host)(?![a-z])", re.IGNORECASE)
 _CONTROL = re.compile(r"(?:\x1b\[[0-9;?]*[A-Za-z]|\s)+")  # colours and ways of the cursor; space is no word
 
 _Words = tuple[str, ...]  # what stands between the numbers of a line, at its start and at its end
@@ -70,16 +71,14 @@ def compare_printed(expected: str, actual: str) -> tuple[str, str] | None:
 
 
 def list_lost(expected: str, actual: str) -> list[str]:
-    """Give the lines that one side prints and the other does not, or less often; meters are passed over."""
+    """Give the lines that one side prints and the other does not, or less often; not meters, nor which commit it is."""
     lost = []
     for left, right in zip(_read_lines(expected), _read_lines(actual), strict=False):
         theirs = _group(right)
         for words, ours in _group(left).items():
-            if (
-                len(ours) > len(theirs.get(words, []))
-                and not _is_meter(words)
-                and re.search(r"\w", "".join(words))
-            ):
+            text = "0".join(words)
+            counts = not (_is_meter(words) or _ORIGIN.search(text)) and re.search(r"[^\W\d]", text)
+            if counts and len(ours) > len(theirs.get(words, [])):
                 lost.append(_show(words, ours[-1]))
     return lost
 
