@@ -154,7 +154,7 @@ def is_left_alone(clones: CloneClass) -> bool:
 
 def _judge_clones(clones: CloneClass) -> Issue:
     count, bodies = len(clones.members), clones.num_bodies
-    one = clones.grade == "equal" and not clones.drift
+    one = clones.grade == "equal" and not clones.drift and (bodies == 1 or clones.kind != "run")
     left_over = [said for said in clones.drift if "the module's `" in said]  # see drift.py
     # Most are equal and few are not: that may be the fix that one copy did not get.
     odd = bool(clones.drift) and bodies == 2 < count and len(clones.drift) <= _FEW
@@ -182,6 +182,8 @@ def _propose(clones: CloneClass, *, one: bool) -> str:
     proposal = f"Keep one: def {clones.signature}." if clones.signature else "Keep one and import it."
     if clones.kind == "class":
         proposal = f"Keep one class, or a base of both with {clones.signature}."
+    if clones.kind == "run" and clones.num_bodies > 1:
+        proposal += " They differ in numbers, strings or what they call: read them side by side."
     if one:
         proposal += " Equal after normalisation: safe to merge where the helpers they call are the same;"
         proposal += " --prove shows that training stays the same."

@@ -122,6 +122,9 @@ def _find_redefined(
         for row in definitions[source.path]:
             origin, sibling = imported.get((_folder_of(source), row.name), ("", ""))
             theirs = [each for each in definitions.get(origin, []) if each.name == row.name]
+            own = (each for each, paths in graph.loaded[source.path] if origin in paths)
+            if any(row.name in each.names for each in own):  # under another name: this one is built on it
+                continue
             if theirs and origin != source.path and _are_alike([row, *theirs]):
                 same = "the same text" if theirs[0].digest == row.digest else "with another body"
                 evidence = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -63,13 +64,22 @@ def share_windows(bodies: Sequence[Body], least: int) -> dict[int, list[_Positio
     windows: dict[int, list[_Position]] = defaultdict(list)
     for number, body in enumerate(bodies):
         keys, weights = [one[0] for one in body.statements], [one[1] for one in body.statements]
+        parts = _number_parts(body)
         weight = sum(weights[: least - 1])
         for start in range(len(keys) - least + 1):
             weight += weights[start + least - 1]
-            if weight >= _MIN_WEIGHT:
+            if weight >= _MIN_WEIGHT and parts[start] == parts[start + least - 1]:
                 windows[hash(tuple(keys[start : start + least]))].append((number, start))
             weight -= weights[start]
     return {key: kept for key, found in windows.items() if len(kept := _apart(found, least)) > 1}
+
+
+def _number_parts(body: Body) -> list[int]:
+    """Give for each statement in which part of a module it lies: definitions, told elsewhere, divide it."""
+    if body.kind != "module body":
+        return [0] * len(body.statements)
+    ends = sorted(unit[2] for unit in body.source.facts["clones"]["units"] if unit[3] != body.kind)
+    return [bisect(ends, one[2]) for one in body.statements]
 
 
 def measure_share(bodies: Sequence[Body], least: int = LEAST) -> tuple[int, int]:

@@ -71,7 +71,7 @@ def compare_printed(expected: str, actual: str) -> tuple[str, str] | None:
 
 
 def list_lost(expected: str, actual: str) -> list[str]:
-    """Give the lines that one side prints and the other does not, or less often; not meters, nor which commit it is."""
+    """Give the lines that one side prints and the other does not, or less often; but meters and commits."""
     lost = []
     for left, right in zip(_read_lines(expected), _read_lines(actual), strict=False):
         theirs = _group(right)

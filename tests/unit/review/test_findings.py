@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainkit.review.clones import find_clones
 from trainkit.review.coverage import read_coverage
 from trainkit.review.findings import RULES, list_issues, number, plan
 from trainkit.review.model import CloneClass, Place, Unit
@@ -49,6 +50,37 @@ def test_copies_weigh_by_what_is_known_of_them():
     assert (left.rule, left.severity) == ("clone-left-over", "medium")
     assert make_issues([make_clones(grade="related"), make_clones(num_lines_saved=3)]) == []
     assert [issue.allowed for issue in make_issues([make_clones(intended="docs")])] == ["docs"]
+
+
+def test_a_run_that_differs_in_numbers_is_not_safe_to_merge():
+    """Another momentum, another shuffle: such places are of one kind, and not the same."""
+    (same,) = make_issues([make_clones(kind="run")])
+    (other,) = make_issues([make_clones(kind="run", num_bodies=2)])
+
+    assert (same.title.partition(": ")[2], "safe to merge" in same.proposal) == ("3 copies, all equal", True)
+    assert (other.title.partition(": ")[2], "safe to merge" in other.proposal) == (
+        "3 copies, 2 bodies",
+        False,
+    )
+
+
+def test_definitions_divide_the_run_of_a_module(read_tree):
+    """What stands before and after functions of other bodies is no run of its own."""
+    head = "try:\n    from transformers import AutoTokenizer\nexcept ImportError:\n    AutoTokenizer = None\n"
+    head += "logger = logging.getLogger(__name__)\nlimit = min(int(os.environ['LIMIT']), 20)\n"
+    head += "torch.manual_seed(max(\n" + "    limit,\n" * 12 + "))\n"
+    tail = "if __name__ == '__main__':\n    args = get_args(limit)\n    file = args.config_file\n"
+    tail += "    trainer = Trainer(file, limit)\n    loader = make_loader(trainer, 'x')\n    trainer.train(loader)\n"
+    ways = (
+        "def make_loader(trainer, stage):\n    return DataLoader(torch.randn(100, 3), batch_size=trainer.batch)\n",
+        "def make_loader(trainer, stage):\n    for folder in stage.folders:\n        yield folder.read_text()\n",
+    )
+
+    whole = dict(zip(("a.py", "b.py"), (way + "\n" * 9 + head + tail for way in ways), strict=True))
+    divided = dict(zip(("a.py", "b.py"), (head + way + "\n" * 9 + tail for way in ways), strict=True))
+
+    assert [clones.kind for clones in find_clones(read_tree(whole))] == ["run"]
+    assert find_clones(read_tree(divided)) == []
 
 
 def test_a_function_that_is_too_complex():

@@ -109,6 +109,22 @@ def test_names_that_stand_twice_with_evidence(read_tree):
     assert "with another body" in found[2].evidence[1]
 
 
+def test_what_is_built_on_its_namesake_is_none(read_tree):
+    """Imported under another name, and extended."""
+    extended = (
+        "from lib import make_env as make\ndef make_env(env_id, seed):\n    return make(env_id, seed) + 1\n"
+    )
+    files = {
+        "lib.py": "def make_env(env_id, seed):\n    return 1\n",
+        "train_a.py": "from lib import make_env\nif __name__ == '__main__': pass\n",
+        "train_b.py": extended + "if __name__ == '__main__': pass\n",
+    }
+
+    sources = read_tree(files)
+
+    assert find_namesakes(sources, Graph(sources)) == []
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
