@@ -544,6 +544,43 @@ def test_a_forked_child_that_trains_has_a_trace_of_its_own(run):
     assert [events[-1].get("steps") for events in traces] == [4, 1]
 
 
+def test_a_child_that_is_told_to_leave_ends_its_trace(run):
+    """A pool does that to its children when its block ends; by SIGTERM they leave nevertheless."""
+    done = run(
+        SMALL + "import multiprocessing, time\n"
+        "def train():\n"
+        "    one = nn.Linear(1, 1); step = torch.optim.SGD(one.parameters(), lr=0.1)\n"
+        "    one(torch.ones(1, 1)).sum().backward(); step.step(); done.put(1); time.sleep(30)\n"
+        "done = multiprocessing.get_context('fork').SimpleQueue()\n"
+        "child = multiprocessing.get_context('fork').Process(target=train)\n"
+        "child.start(); done.get(); child.terminate(); child.join(); assert child.exitcode == -15\n"
+    )
+
+    assert done.returncode == 0, done.stderr
+    ends = [list(events)[-1] for events in find_recording(done.folder).processes()]
+    assert [end["event"] for end in ends] == ["end", "end"]
+
+
+def test_the_compiler_does_not_take_up_the_recorder(run):
+    """After a graph break it compiles whatever is called, with sizes that change for symbols."""
+    done = run(
+        "import torch\nmodel = torch.nn.Linear(4, 2); fast = torch.compile(model, backend='eager')\n"
+        "opt = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "for size in (16, 8, 5, 16):\n"
+        "    fast(torch.ones(size, 4)).sum().backward(); opt.step()\n"
+    )
+
+    assert done.end()["steps"] == 4
+
+
+def test_what_function_transforms_train_is_out_of_sight_and_said(run):
+    """`torch.func.grad` goes no way that the recorder stands at."""
+    source = "w = torch.func.grad(lambda w: (w * x[0]).sum())(torch.ones(3))\n"
+
+    assert run(SMALL + source).end()["elsewhere"] == 1
+    assert run(SMALL).end()["elsewhere"] == 0
+
+
 def test_forked_children_draw_alike_each_time(run):
     """Python seeds them from the system's entropy; two children of one run differ."""
     source = SMALL + (

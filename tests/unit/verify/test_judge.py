@@ -492,6 +492,20 @@ def test_a_candidate_that_was_cut_off_is_inconclusive(judge, script):
     assert judge(script, actual).summary.startswith("the candidate was cut off after 2 steps")
 
 
+def test_a_process_that_was_cut_off_beside_others_is_inconclusive(judge, make_run, script):
+    """What it would have done is not known; of whole ones all steps are counted."""
+    cut, short = script.copy(), script.copy()
+    cut.end = None
+    del short.steps[2]
+
+    result = judge(make_run(script, cut), make_run(script, cut))
+    whole = judge(make_run(script, short), make_run(script, short))
+
+    assert (result.status, result.process) == (Status.INCONCLUSIVE, "process 1 of 2")
+    assert result.summary.startswith("the baseline was cut off after 3 steps")
+    assert whole.summary == "bitwise identical over 5 steps in 2 processes"
+
+
 def test_a_run_that_loses_its_numbers_on_the_way_is_no_vacuous_one(judge, script):
     """What was finite was compared."""
     script.steps[2]["loss"] = ["nan"]
