@@ -242,7 +242,8 @@ def _extract(
                     (blob, {name: module.extract(tree, content) for name, module in modules.items()})
                 )
             except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-                where = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
+                line = getattr(error, "lineno", None)  # a null byte has none
+                where = f"line {line}: {error.msg}" if line and isinstance(error, SyntaxError) else str(error)
                 results.append((blob, where or type(error).__name__))
     return results
 

@@ -137,6 +137,9 @@ def _describe_tree(root: Path) -> str:
     with suppress(TrainkitError):
         head = git(root, "rev-parse", "--short=10", "HEAD")
         return f"{head} with changes" if git(root, "status", "--porcelain", "-uno") else head
+    with suppress(TrainkitError):
+        git(root, "rev-parse", "--git-dir")
+        return "no commit yet"
     return "no git repository"
 
 
