@@ -154,7 +154,7 @@ def is_left_alone(clones: CloneClass) -> bool:
 
 def _judge_clones(clones: CloneClass) -> Issue:
     count, bodies = len(clones.members), clones.num_bodies
-    one = clones.grade == "equal" and not clones.drift and (bodies == 1 or clones.kind != "run")
+    one = _is_one(clones)
     left_over = [said for said in clones.drift if "the module's `" in said]  # see drift.py
     # Most are equal and few are not: that may be the fix that one copy did not get.
     odd = bool(clones.drift) and bodies == 2 < count and len(clones.drift) <= _FEW
@@ -173,6 +173,11 @@ def _judge_clones(clones: CloneClass) -> Issue:
         effort_min=(effort, 2 * effort),
         allowed="" if clones.drift else clones.intended,
     )
+
+
+def _is_one(clones: CloneClass) -> bool:
+    """Say whether one copy can stand for all; of runs nobody has looked at the drift."""
+    return clones.grade == "equal" and not clones.drift and (clones.num_bodies == 1 or clones.kind != "run")
 
 
 def _propose(clones: CloneClass, *, one: bool) -> str:

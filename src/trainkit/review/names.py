@@ -122,10 +122,8 @@ def _find_redefined(
         for row in definitions[source.path]:
             origin, sibling = imported.get((_folder_of(source), row.name), ("", ""))
             theirs = [each for each in definitions.get(origin, []) if each.name == row.name]
-            own = (each for each, paths in graph.loaded[source.path] if origin in paths)
-            if any(row.name in each.names for each in own):  # under another name: this one is built on it
-                continue
-            if theirs and origin != source.path and _are_alike([row, *theirs]):
+            other = theirs and origin != source.path and not _imports(source, row.name, origin, graph)
+            if other and _are_alike([row, *theirs]):
                 same = "the same text" if theirs[0].digest == row.digest else "with another body"
                 evidence = (
                     f"{sibling} imports it from {origin}:{theirs[0].line}",
@@ -136,6 +134,11 @@ def _find_redefined(
                     Place(origin, theirs[0].line, theirs[0].end, row.name),
                 )
                 yield Namesake("redefined", row.name, places, evidence)
+
+
+def _imports(source: Source, name: str, origin: str, graph: Graph) -> bool:
+    """Say whether a file has a name from another, mostly to build its own on it."""
+    return any(name in each.names for each, paths in graph.loaded[source.path] if origin in paths)
 
 
 def _list_imported(scripts: Sequence[Source], graph: Graph) -> dict[tuple[str, str], tuple[str, str]]:

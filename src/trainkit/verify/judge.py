@@ -89,13 +89,19 @@ def compare_processes(
         found.append(compare(left, right))
     if not found:
         raise CannotJudgeError("nothing-recorded", "no process called backward or an optimizer's step")
-    diverged = [number for number, item in enumerate(found) if item.first]
-    ranks = {number: (stages[number] if stages else 0, *_rank_of(found[number])) for number in diverged}
-    cut = (i for i, item in enumerate(found) if not (item.expected.complete and item.actual.complete))
-    number = min(diverged, key=ranks.__getitem__, default=next(cut, 0))
+    number = _choose(found, stages)
     which = f"process {number} of {len(found)}" if len(found) > 1 else ""
     steps = tuple(item.expected.num_steps for item in found)
     return Pair(comparison=found[number], which=which, number=number, num_processes=len(found), steps=steps)
+
+
+def _choose(found: Sequence[Comparison], stages: Sequence[int]) -> int:
+    """Give the number of the process that diverged first, else of one that was cut off, else 0."""
+    diverged = [number for number, item in enumerate(found) if item.first]
+    if diverged:
+        return min(diverged, key=lambda number: (stages[number] if stages else 0, *_rank_of(found[number])))
+    cut = (i for i, item in enumerate(found) if not (item.expected.complete and item.actual.complete))
+    return next(cut, 0)
 
 
 def _rank_of(comparison: Comparison) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,24 +84,24 @@ def keep_repeated_outputs(first: Outputs, second: Outputs) -> dict[str, Output]:
 
 def compare_outputs(expected: Outputs, actual: Outputs) -> Changes:
     """Compare the files that both sides have: a refactor may rename, add or drop some."""
-    numbers, others, lost = [], [], []
-    for path in sorted(expected):
-        before, now = expected[path], actual.get(path)
-        if now is None:
-            lost += [] if path.endswith(_STATE) else [path]
-        elif before == now or "unsteady" in (before.kind, now.kind):
-            continue
-        elif before.kind == now.kind == "text":
-            pair = compare_printed(before.content, now.content)
-            numbers += [f"{path}: {pair[0]!r} -> {pair[1]!r}"] if pair else []
-            lost += [f"{line!r} of {path}" for line in list_lost(before.content, now.content)]
-        elif before.kind == now.kind == "tensors" and (found := _compare_tensors(before, now)):
-            numbers.append(f"{path}: {found} hold other numbers")
-        elif before.kind == now.kind == "numbers" and (count := _find_other_numbers(before, now)):
-            numbers.append(f"{path}: other ones among its {count} numbers")
-        elif not path.endswith(_STATE) and _differs(before, now):
-            others.append(path)
-    return Changes(tuple(numbers), tuple(others), tuple(lost))
+    found = [_compare_file(path, expected[path], actual.get(path)) for path in sorted(expected)]
+    return Changes(*(tuple(chain.from_iterable(part)) for part in zip(*found, strict=True)))
+
+
+def _compare_file(path: str, before: Output, now: Output | None) -> Changes:
+    is_state = path.endswith(_STATE)
+    if now is None:
+        return Changes(lost=() if is_state else (path,))
+    if before == now or "unsteady" in (before.kind, now.kind):
+        return Changes()
+    if before.kind == now.kind == "text":
+        pair = compare_printed(before.content, now.content)
+        lost = tuple(f"{line!r} of {path}" for line in list_lost(before.content, now.content))
+        return Changes(numbers=(f"{path}: {pair[0]!r} -> {pair[1]!r}",) if pair else (), lost=lost)
+    compare = {"tensors": _compare_tensors, "numbers": _compare_numbers}.get(now.kind)
+    if compare and before.kind == now.kind and (said := compare(before, now)):
+        return Changes(numbers=(f"{path}: {said}",))
+    return Changes(others=() if is_state or not _differs(before, now) else (path,))
 
 
 def _read_tensors(output: Output) -> tuple[dict[str, str], list[str], list[str]]:
@@ -126,7 +127,14 @@ def _compare_tensors(before: Output, now: Output) -> str:
         changed = sum(names[name] != new_names[name] for name in names)
     else:
         changed = sum(a != b for a, b in zip(left, right, strict=False))
-    return f"{changed} of {len(left)} tensors" if changed and sizes == new_sizes else ""
+    return f"{changed} of {len(left)} tensors hold other numbers" if changed and sizes == new_sizes else ""
+
+
+def _compare_numbers(before: Output, now: Output) -> str:
+    """Say how many numbers there are, if either file has as many and they are others."""
+    left, right = before.content.split(":"), now.content.split(":")
+    same = left[0] != right[0] or left[1] == right[1]
+    return "" if same else f"other ones among its {right[0]} numbers"
 
 
 def _list_files(root: Path) -> Iterator[Path]:
@@ -147,33 +155,26 @@ def _read_archive(path: Path) -> dict[str, Output]:
         entries = {entry.filename: (entry.file_size, entry.CRC) for entry in archive.infolist()}
         state = next((name for name in entries if name.rpartition("/")[2] == "data.pkl"), "")
         if state:
-            found = {"": _tensors((*row, "") for name, row in entries.items() if "/data/" in name)}
-            if entries[state][0] <= _MOST_PARSED:
-                values = _iterate_pickle(archive.read(state))
-                found[_STATE] = _sum_up(value for value in values if isinstance(value, float))
-            return found
+            return _read_checkpoint(archive, entries, state)
         if {Path(name).suffix for name in entries} == {".npy"}:
             return {"": _tensors((*row, name) for name, row in entries.items())}
     return {}
 
 
+def _read_checkpoint(
+    archive: zipfile.ZipFile, entries: Mapping[str, tuple[int, int]], state: str
+) -> dict[str, Output]:
+    found = {"": _tensors((*row, "") for name, row in entries.items() if "/data/" in name)}
+    if entries[state][0] <= _MOST_PARSED:
+        values = _iterate_pickle(archive.read(state))
+        found[_STATE] = _sum_up(value for value in values if isinstance(value, float))
+    return found
+
+
 def _read_file(path: Path) -> Output:
     content = path.read_bytes()
-    if path.suffix == ".safetensors":
-        with suppress(ValueError, KeyError, TypeError, AttributeError):
-            start = 8 + int.from_bytes(content[:8], "little")
-            header = json.loads(content[8:start])
-            ends = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
-            parts = {name: content[start + begin : start + end] for name, (begin, end) in ends.items()}
-            return _tensors((len(part), zlib.crc32(part), name) for name, part in parts.items())
-    if "tfevents" in path.name:
-        with suppress(ValueError, IndexError, struct.error):
-            return _sum_up(_iterate_events(content))
-    if path.suffix == ".npy":
-        return _tensors([(len(content), zlib.crc32(content), "")])
-    if len(content) <= _MOST_PARSED and content.startswith(b"\x80") and content.endswith(b"."):
-        with suppress(ValueError, IndexError, KeyError, struct.error):  # what else ends in a full stop
-            return _sum_up(_iterate_pickle(content), content)
+    with suppress(ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error):  # by name alone
+        return _read_format(path, content)
     if len(content) <= _MOST_PARSED and b"\0" not in content:
         with suppress(UnicodeDecodeError):
             text = content.decode()
@@ -183,6 +184,27 @@ def _read_file(path: Path) -> Output:
                 else _sum_up(_NUMBER.findall(text), content)
             )
     return Output("bytes", f"{len(content)}:{zlib.crc32(content)}")
+
+
+def _read_format(path: Path, content: bytes) -> Output:
+    """Read one of the formats that say what is a number.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error: it is none of them.
+    """
+    if path.suffix == ".safetensors":
+        start = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:start])
+        ends = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
+        parts = {name: content[start + begin : start + end] for name, (begin, end) in ends.items()}
+        return _tensors((len(part), zlib.crc32(part), name) for name, part in parts.items())
+    if "tfevents" in path.name:
+        return _sum_up(_iterate_events(content))
+    if path.suffix == ".npy":
+        return _tensors([(len(content), zlib.crc32(content), "")])
+    if len(content) <= _MOST_PARSED and content.startswith(b"\x80") and content.endswith(b"."):
+        return _sum_up(_iterate_pickle(content), content)
+    raise ValueError
 
 
 def _tensors(rows: Iterable[tuple[int, int, str]]) -> Output:
@@ -196,12 +218,6 @@ def _sum_up(values: Iterable[float | str], content: bytes = b"") -> Output:
     for count, value in enumerate(values, start=1):  # noqa: B007
         total += zlib.crc32((str(value) if isinstance(value, int) else float(value).hex()).encode())
     return Output("numbers", f"{count}:{total}:{zlib.crc32(content)}")
-
-
-def _find_other_numbers(before: Output, now: Output) -> str:
-    """Give how many numbers either file has, if it is as many and they are others."""
-    left, right = before.content.split(":"), now.content.split(":")
-    return right[0] if left[0] == right[0] and left[1] != right[1] else ""
 
 
 def _iterate_pickle(content: bytes) -> Iterator[float]:

@@ -170,15 +170,20 @@ def _count_decimals(number: str) -> int:
 
 def _is_volatile(words: _Words, index: int, number: str) -> bool:
     """Tell whether the words around a number call it a rate, memory, or a time, and it is a coarse one."""
-    label, behind = words[index], words[index + 1]
-    unit = (_TIME_UNIT.match(label) or _SIZE_UNIT.match(label)) if index else None
-    if unit and re.search("[a-z]", label[unit.end() :], re.IGNORECASE):
-        label = label[unit.end() :]  # the unit was that of the number before
+    label, behind = _read_label(words, index), words[index + 1]
     if _SIZE.search(label) or _SIZE_UNIT.match(behind):
         return True
     *_, measured = (0, *(found.end() for found in _MEASURED.finditer(label)))
     is_time = _TIME.search(label, measured) or (_TIME_UNIT.match(behind) and not measured)
     return bool(is_time) and _count_digits(number) < _FINE
+
+
+def _read_label(words: _Words, index: int) -> str:
+    """Give what stands before a number, without the unit of the one before."""
+    label = words[index]
+    unit = (_TIME_UNIT.match(label) or _SIZE_UNIT.match(label)) if index else None
+    rest = label[unit.end() :] if unit else ""
+    return rest if re.search("[a-z]", rest, re.IGNORECASE) else label
 
 
 def _show(words: _Words, numbers: list[str], others: list[str] | None = None) -> str:
