@@ -62,6 +62,7 @@ def test_a_refactor_is_identical_and_a_fault_is_named_with_its_line(project):
     assert other.returncode == 1, other.stdout + other.stderr
     assert "diverged: at step 1, forward: what the model computed" in other.stdout
     assert "p=0.1 -> p=0.2" in other.stdout
+    assert "other files differ, too: notes.txt:1" in other.stdout
     assert ">   " in other.stdout and "nn.Dropout(0.2)" in other.stdout
     verdict = json.loads((tiny.path / "verdict.json").read_text())
     assert (verdict["status"], verdict["cause"]["phase"]) == ("diverged", "forward")

@@ -44,7 +44,7 @@ def list_other_files(baseline: Tree, candidate: Tree) -> list[str]:
     found: dict[str, int] = {}
     for old, new in _list_hunks(baseline, candidate):
         file, line, _ = new if new[0] else old
-        if not file.endswith((".py", ".md", ".rst")):
+        if file != ".git" and not file.endswith((".py", ".md", ".rst")):  # that of a worktree
             found.setdefault(file, line)
     return [f"{file}:{line}" for file, line in found.items()]
 

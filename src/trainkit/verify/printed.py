@@ -77,7 +77,7 @@ def list_lost(expected: str, actual: str) -> list[str]:
         theirs = _group(right)
         for words, ours in _group(left).items():
             text = "0".join(words)
-            counts = not (_is_meter(words) or _ORIGIN.search(text)) and re.search(r"[^\W\d]", text)
+            counts = not (_is_meter(words) or _ORIGIN.search(text)) and re.search(r"\w", text)
             if counts and len(ours) > len(theirs.get(words, [])):
                 lost.append(_show(words, ours[-1]))
     return lost

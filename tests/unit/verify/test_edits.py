@@ -59,8 +59,20 @@ def test_only_python_counts(make_trees):
 
 def test_other_files_are_named_with_their_first_change(make_trees):
     """A setting in YAML may be to blame; documentation is not."""
-    files = {"a.py": "x\n", "conf/b.yaml": "a: 1\nb: 2\nc: 3\n", "README.md": "x\n", "gone.txt": "one\ntwo\n"}
-    new = {"a.py": "y\n", "conf/b.yaml": "a: 1\nb: 0\nc: 0\n", "README.md": "y\n", "new.sh": "1\n"}
+    files = {
+        "a.py": "x\n",
+        "conf/b.yaml": "a: 1\nb: 2\nc: 3\n",
+        "README.md": "x\n",
+        ".git": "gitdir: a\n",
+        "gone.txt": "one\ntwo\n",
+    }
+    new = {
+        "a.py": "y\n",
+        "conf/b.yaml": "a: 1\nb: 0\nc: 0\n",
+        "README.md": "y\n",
+        ".git": "gitdir: b\n",
+        "new.sh": "1\n",
+    }
 
     assert list_other_files(*make_trees(files, new)) == ["conf/b.yaml:2", "gone.txt:1", "new.sh:1"]
 

@@ -116,10 +116,11 @@ def test_a_long_line_is_cut_around_its_number():
 
 def test_lines_that_are_lost_are_told():
     """The words that are gone, the last of those that are fewer; not what a meter says when it has time."""
-    before = 'rows 5\nfold 0.1\nfold 0.2\n---\n 1/2 [00:01<00:05, 4it/s]\ntook 3 s\n"dirty": false\n"diff_sha": 1\n'
+    before = 'rows 5\n7,1\n8,1\nfold 0.1\nfold 0.2\n---\n 1/2 [00:01<00:05, 4it/s]\ntook 3 s\n"dirty": false\n"diff_sha": 1\n'
 
     assert list_lost(before, before + "more\n") == []
-    assert list_lost(before, "fold 0.1\n") == ["rows 5", "fold 0.2", "took # s"]
+    assert list_lost(before, "fold 0.1\n") == ["rows 5", "8,1", "fold 0.2", "took # s"]
+    assert list_lost("7,1\n8,1\n", "7,1\n") == ["8,1"]
 
 
 def test_a_number_that_two_runs_print_otherwise_is_none():
