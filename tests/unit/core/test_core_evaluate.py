@@ -107,7 +107,7 @@ def test_frozen_parts_stay(tiny_config, base):
     [
         ({"freeze": ["blocks.9.*"]}, r"no parameter matches 'blocks\.9\.\*'"),
         ({"freeze": ["*"]}, "nothing is left to train"),
-        ({"init_from": "nothing.pt"}, "'nothing.pt' cannot be read"),
+        ({"init_from": "nothing.pt"}, "no file 'nothing.pt'"),
         ({"init_from": "nothing.safetensors"}, "'nothing.safetensors' cannot be read as safetensors"),
     ],
 )
@@ -178,7 +178,7 @@ def test_classes_have_a_score_of_ones_choice(tiny_config, tmp_path, capsys):
         (["a.ckpt", "a.ckpt"], "'a.ckpt' stands twice"),
         (["a.ckpt", "part=half"], "part=half: must be one of train, validation, test"),
         (["--fast"], "trainkit evaluate has no option '--fast'"),
-        (["nothing.ckpt"], "'nothing.ckpt' cannot be read"),
+        (["nothing.ckpt"], "no file 'nothing.ckpt'"),
     ],
 )
 def test_wrong_arguments_are_explained(arguments, message):
