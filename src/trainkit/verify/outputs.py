@@ -26,6 +26,8 @@ _EVENTS = re.compile(r"(tfevents)\..*")  # a time, the machine, the process
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _SPELT = re.compile(r"(BIN)?(INT|FLOAT)\d?|LONG\d?")  # opcodes of pickle
 _PASSED_OVER = {".git", "__pycache__", ".pytest_cache"}
+# What readers raise of a file that is damaged, or has the name of a format alone.
+_NO_FORMAT = (ValueError, LookupError, TypeError, AttributeError, EOFError, struct.error, zlib.error)
 _STATE = ", beside tensors"  # behind the path of a checkpoint
 
 
@@ -66,6 +68,8 @@ def read_outputs(root: Path, since_ns: int) -> dict[str, Output]:
             if not parts and stat.st_size <= left:
                 left -= stat.st_size
                 parts = {"": _read_file(path)}
+            while name in found:  # another one of the same name but for its time
+                name += "+"
             found |= {name + part: output for part, output in parts.items()}
     return found
 
@@ -151,7 +155,7 @@ def _read_archive(path: Path) -> dict[str, Output]:
     """
     if not zipfile.is_zipfile(path):
         return {}
-    with suppress(zipfile.BadZipFile, ValueError, NotImplementedError), zipfile.ZipFile(path) as archive:
+    with suppress(zipfile.BadZipFile, RuntimeError, *_NO_FORMAT), zipfile.ZipFile(path) as archive:
         entries = {entry.filename: (entry.file_size, entry.CRC) for entry in archive.infolist()}
         state = next((name for name in entries if name.rpartition("/")[2] == "data.pkl"), "")
         if state:
@@ -173,7 +177,7 @@ def _read_checkpoint(
 
 def _read_file(path: Path) -> Output:
     content = path.read_bytes()
-    with suppress(ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error):  # by name alone
+    with suppress(*_NO_FORMAT):
         return _read_format(path, content)
     if len(content) <= _MOST_PARSED and b"\0" not in content:
         with suppress(UnicodeDecodeError):
@@ -190,7 +194,7 @@ def _read_format(path: Path, content: bytes) -> Output:
     """Read one of the formats that say what is a number.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error: it is none of them.
+        Exception: one of `_NO_FORMAT`: it is none of them.
     """
     if path.suffix == ".safetensors":
         start = 8 + int.from_bytes(content[:8], "little")

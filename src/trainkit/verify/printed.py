@@ -36,7 +36,7 @@ _MEASURED = re.compile(
 # When, how long, which commit, which line of which file: passed over within a line.
 _STAMP = re.compile(
     r"(?<!\d)(?:\d{4}-\d\d-\d\d[T ])?\d{1,4}:[0-5]\d(?::[0-5]\d(?:[.,]\d+)?|(?![.\d]))|"
-    r"\d{4}-\d\d-\d\d|\.py\W{1,2}\d+|(?<=:)\d+(?= - )|\bline \d+|"
+    r"\d{4}-\d\d-\d\d|\.py(?:[:(]|, )\d+|\b\w+:\w+:\d+(?= - )|\bline \d+|"
     r"(?<![\w.+-])(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}(?![\w.]|[-+]\d)"
 )
 # The meter of a progress bar, behind which a program goes on to print in the same line.
@@ -132,7 +132,8 @@ def _find_result(
 ) -> tuple[list[str], list[str]] | None:
     """Give the first numbers of both sides that are not the same results."""
     if len(ours) != len(theirs):
-        short, rest = sorted((ours, theirs), key=len)[0], iter(sorted((ours, theirs), key=len)[1])
+        short, long = sorted((ours, theirs), key=len)
+        rest = iter(long)
         if _is_meter(words) or all(any(_agree(words, a, b) for b in rest) for a in short):
             return None
     return next((pair for pair in zip(ours, theirs, strict=False) if not _agree(words, *pair)), None)
@@ -171,9 +172,9 @@ def _count_decimals(number: str) -> int:
 def _is_volatile(words: _Words, index: int, number: str) -> bool:
     """Tell whether the words around a number call it a rate, memory, or a time, and it is a coarse one."""
     label, behind = _read_label(words, index), words[index + 1]
-    if _SIZE.search(label) or _SIZE_UNIT.match(behind):
+    *_, measured = (0, *(found.end() for found in _MEASURED.finditer(label)))  # the word nearer by counts
+    if _SIZE.search(label, measured) or _SIZE_UNIT.match(behind):
         return True
-    *_, measured = (0, *(found.end() for found in _MEASURED.finditer(label)))
     is_time = _TIME.search(label, measured) or (_TIME_UNIT.match(behind) and not measured)
     return bool(is_time) and _count_digits(number) < _FINE
 

@@ -124,6 +124,20 @@ def test_folders_with_dates_are_the_same_folder(tmp_path):
     assert compare_outputs(first, third).numbers == ("#-#-vit/last-12.txt: 'loss 0.97' -> 'loss 0.99'",)
 
 
+def test_files_that_differ_in_their_time_alone_are_all_read(tmp_path):
+    """A resumed run has two files of events in one folder; a damaged checkpoint ends nothing."""
+    for name in ("a.tfevents.123456.h", "a.tfevents.234567.h"):
+        (tmp_path / name).write_text(name)
+    with zipfile.ZipFile(tmp_path / "bad.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", b"\x80\x02J")
+        archive.writestr("x/data/0", b"1234")
+    damaged = bytearray((tmp_path / "bad.pt").read_bytes())
+    damaged[42] ^= 255  # in the compressed pickle
+    (tmp_path / "worse.pt").write_bytes(damaged)
+
+    assert sorted(read_outputs(tmp_path, 0)) == ["a.tfevents", "a.tfevents+", "bad.pt", "worse.pt"]
+
+
 def test_another_form_is_no_result(read):
     """More tensors, another type, another name or text; what is lost is told, what is new is not."""
     before = read(

@@ -74,10 +74,11 @@ def _redirect_editable_installs() -> None:
 
 if os.environ.get("TRAINKIT_SOURCES"):
     atexit.register(_write_sources)
-    _exit = os._exit
+    _exit, _started = os._exit, os.getpid()
 
     def _write_and_exit(status: int) -> None:
-        _write_sources()
+        if os.getpid() == _started:  # forked children leave so each time, and have loaded what we have
+            _write_sources()
         _exit(status)
 
     os._exit = _write_and_exit  # type: ignore[assignment]
