@@ -1,5 +1,7 @@
 """Issues: severity, effort, priority, ids that stay; the plan; coverage."""
 
+import subprocess
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -149,6 +151,22 @@ def test_the_plan_adds_up():
 
     assert sorted(id_ for phase in phases for id_ in phase.issues) == sorted(issue.id for issue in issues)
     assert sum(phase.num_lines_saved for phase in phases) == 80
+
+
+def test_a_tree_says_what_it_is(write_tree):
+    """No repository, one without a commit, one with."""
+    folder = write_tree({"a.py": "x = 1\n"})
+    said = [review(folder).candidate]
+    for command in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "a"],
+    ):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+        said.append(review(folder).candidate)
+
+    assert said[:3] == ["no git repository", "no commit yet", "no commit yet"]
+    assert len(said[3]) == 10
 
 
 def test_every_rule_has_a_line():

@@ -76,6 +76,7 @@ def test_what_cannot_be_read_has_an_error_and_no_units(project):
 
         assert found["broken.py"].error == "line 1: invalid syntax"
         assert all(found[name].error for name in ("bytes.py", "null.py", "deep.py"))
+        assert "None" not in found["null.py"].error
         assert units(found["broken.py"]) == []
     (gone,) = read_files(project.path, ["gone.py"], ["complexity"])
     assert gone.error == "No such file or directory"

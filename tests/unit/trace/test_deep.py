@@ -90,6 +90,16 @@ def test_the_pass_ends_with_a_program_of_fewer_steps(run):
     assert [event["operations"] > 0 for event in done.find("deep-end")] == [True]
 
 
+def test_function_transforms_do_not_end_the_pass(run):
+    """Their tensors have no storage; what follows is still told."""
+    more = "\nfrom torch.func import grad\nw = grad(lambda w: (w * 2).sum())(torch.ones(3))\nw.exp()\n"
+
+    done = run(NET + more, deep=4, covered=True)
+
+    assert done.find("problem") == []
+    assert operations(done, "exp")
+
+
 def test_an_operation_has_its_module_line_and_phase(run):
     """The innermost module and the project's frames, innermost first."""
     (relu,) = operations(run(NET, deep=2, covered=True), "relu")

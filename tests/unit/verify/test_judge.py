@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -378,14 +379,12 @@ def test_the_process_that_differs_first_is_told(make_run, script):
     assert (pair.which, pair.number, pair.comparison.first.step) == ("process 2 of 3", 2, 3)
 
 
-def test_of_programs_that_run_in_turn_the_first_that_differs_is_told(make_run, script):
-    """The second goes on from what the first left: it differs at once, and is not to blame."""
-    early, late = script.copy(), script.copy()
-    early.steps[0]["gradients"] = OTHER * 2
-    late.steps[2]["gradients"] = OTHER * 2
+@pytest.fixture
+def in_turn(make_run):
+    """Make a run of programs, (words, process), each of which began when the one before had ended."""
 
-    def make(*pairs):
-        run = make_run(*(process for _, process in pairs))
+    def make(*pairs, **more):
+        run = make_run(*(process for _, process in pairs), **more)
         for number, path in enumerate(run.recording.paths):
             words, process = pairs[number]
             lines = process.lines()
@@ -394,16 +393,45 @@ def test_of_programs_that_run_in_turn_the_first_that_differs_is_told(make_run, s
             begin = 10**18 + number * 10**12
             os.utime(path, ns=(begin + 10**9, begin + 10**9))
             path.rename(path.with_name(f"0000-{begin}-1.jsonl"))
-        return find_recording(run.recording.paths[0].parent)
+        return replace(run, recording=find_recording(run.recording.paths[0].parent))
 
-    expected = make(("tune.py", script), ("a.py", script))
-    pair = compare_recordings(expected, make(("tune.py", late), ("a.py", early)))
-    swapped = compare_recordings(expected, make(("a.py", early), ("tune.py", late)))
-    renamed = compare_recordings(expected, make(("tune.py", script), ("b.py", late)))
+    return make
+
+
+@pytest.mark.parametrize("digest", ["!", "~"])  # what a process computed first may sort before or behind
+def test_of_programs_that_run_in_turn_the_first_that_differs_is_told(in_turn, script, digest):
+    """The second goes on from what the first left: it differs at once, and is not to blame."""
+    early, late = script.copy(), script.copy()
+    early.steps[0]["gradients"] = digest * 32
+    late.steps[2]["gradients"] = OTHER * 2
+    expected = in_turn(("tune.py", script), ("a.py", script))
+
+    def look(*pairs):
+        return compare_recordings(expected.recording, in_turn(*pairs).recording)
+
+    pair = look(("tune.py", late), ("a.py", early))
+    swapped = look(("a.py", early), ("tune.py", late))
+    renamed = look(("tune.py", script), ("b.py", late))
 
     assert (pair.which, pair.comparison.first.step, pair.in_turn) == ("process 0 of 2, tune.py", 3, True)
     assert (swapped.which, swapped.comparison.first.step) == ("process 0 of 2, tune.py", 3)
     assert (renamed.which, renamed.comparison.first.step) == ("process 1 of 2, a.py", 3)
+
+
+def test_programs_that_run_in_turn_run_to_their_end(in_turn, judge, script):
+    """Ended at the step that is looked into, the first would not leave what the second needs."""
+    late, asked = script.copy(), []
+    late.steps[2]["gradients"] = OTHER * 2
+    runs = (in_turn(("tune.py", script), ("a.py", each)) for each in (script, late))
+
+    def record(side, options):
+        asked.append(options)
+        raise CannotJudgeError("enough", "seen")
+
+    with pytest.raises(CannotJudgeError, match="seen"):
+        judge(*runs, record=record)
+
+    assert [("deep" in options, "steps" in options) for options in asked] == [(True, False)]
 
 
 # -- no verdict
