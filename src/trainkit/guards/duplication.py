@@ -1,8 +1,8 @@
 """No new copies of code, and a word about the copies that a change forgot.
 
 A class of copies may not gain members, nor two long bodies a shared run of statements, whatever is renamed,
-moved, cut out or merged; members may be edited and removed. Where some copies of a class change and others do
-not, that is a warning: a fix must reach every copy.
+moved, cut out or merged; members may be edited and removed. Where some copies of a class, or of a run, change
+and others do not, that is a warning: a fix must reach every copy.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _list_gained(old: Sequence[Source], new: Sequence[Source]) -> Iterator[Findi
             of = others[0] if others else found.new[0]
             yield Finding(
                 rule="duplication-gained",
-                message=f"{_what(found.clones, place)} is a new copy of {_say(of)}",
+                message=f"{_name(place, found.clones, ',')} is a new copy of {_say(of)}",
                 file=place.path,
                 line=place.line,
                 expected=f"{max(len(others), 1)} of them",
@@ -88,13 +88,14 @@ def _list_gained(old: Sequence[Source], new: Sequence[Source]) -> Iterator[Findi
             )
 
 
-def _what(clones: CloneClass, place: Place) -> str:
+def _name(place: Place, clones: CloneClass | None, end: str = "") -> str:
+    """Give what a place is called, and of a run its lines."""
     name = place.name or "the module body"
-    return f"{name}, lines {place.line} to {place.end}," if clones.kind == "run" else name
+    return f"{name}, lines {place.line} to {place.end}{end}" if clones and clones.kind == "run" else name
 
 
-def _say(place: Place) -> str:
-    return f"{place.name or 'the module body'} at {place.path}:{place.line}"
+def _say(place: Place, clones: CloneClass | None = None) -> str:
+    return f"{_name(place, clones)} at {place.path}:{place.line}"
 
 
 def _list_uneven(old: Sequence[Source], new: Sequence[Source]) -> Iterator[Finding]:
@@ -103,11 +104,14 @@ def _list_uneven(old: Sequence[Source], new: Sequence[Source]) -> Iterator[Findi
         num_left, num_all = len(found.untouched), len(found.untouched) + len(found.changed)
         yield Finding(
             rule="duplication-uneven",
-            message=f"{_say(first)} changed, {num_left} of its {num_all} copies did not",
+            message=f"{_say(first, found.clones)} changed, {num_left} of its {num_all} copies did not",
             severity=Severity.WARNING,
             file=first.path,
             line=first.line,
-            evidence=(*(f"not changed: {_say(place)}" for place in found.untouched), *found.what),
+            evidence=(
+                *(f"not changed: {_say(place, found.clones)}" for place in found.untouched),
+                *found.what,
+            ),
             hint="if the change is a fix, the others need it, too",
         )
 

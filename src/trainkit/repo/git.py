@@ -60,6 +60,18 @@ def read_blobs(folder: Path, blobs: Sequence[str]) -> dict[str, bytes]:
     return contents
 
 
+def list_files(folder: Path, *paths: str) -> list[str]:
+    """Give what git tracks below a folder, or of `paths` in it, or does not ignore; no environments.
+
+    Raises:
+        CannotJudgeError: git failed.
+    """
+    listed = git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *paths)
+    names = dict.fromkeys(filter(None, listed.split("\0")))
+    environments = tuple(name.removesuffix("pyvenv.cfg") for name in names if name.endswith("/pyvenv.cfg"))
+    return [name for name in names if not name.startswith(environments)]
+
+
 def find_toplevel(folder: Path) -> Path:
     """Give the top folder of the working tree that `folder` lies in.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainkit.errors import CannotJudgeError, UsageError
-from trainkit.repo.git import find_fork, find_toplevel, git, resolve_commit
+from trainkit.repo.git import find_fork, find_toplevel, git, list_files, resolve_commit
 from trainkit.repo.signals import terminate_as_exit
 
 _FOLDER = re.compile(r"/trainkit-(\d+)-[^/]*/(baseline|candidate)$")
@@ -56,7 +56,8 @@ def open_trees(
     `from_fork` takes as baseline the commit where HEAD left the line of `base`, so that what others have
     changed there since is not held against the candidate.
 
-    The candidate is a copy of what git tracks and of untracked files it does not ignore. Both lie
+    The candidate is a copy of what git tracks and of untracked files it does not ignore, environments
+    left out. Both lie
     in one temporary folder that is removed at the end, also after SIGTERM and Ctrl-C; what a killed
     run left behind is removed at the next. `overlay` is a patch that is applied to both.
 
@@ -223,7 +224,6 @@ def _remove_worktree(toplevel: Path, path: Path) -> None:
 
 def _copy_working_tree(toplevel: Path, target: Path) -> None:
     target.mkdir()
-    listed = git(toplevel, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     links: dict[Path, bool] = {toplevel: False}
 
     def lies_behind_a_link(folder: Path) -> bool:
@@ -232,7 +232,7 @@ def _copy_working_tree(toplevel: Path, target: Path) -> None:
         return links[folder]
 
     try:
-        for name in sorted(set(filter(None, listed.split("\0")))):
+        for name in sorted(list_files(toplevel)):
             source, copy = toplevel / name, target / name
             if lies_behind_a_link(source.parent):  # a tracked folder that is a link now: copied as one
                 continue

@@ -51,12 +51,12 @@ def find_clones(sources: Sequence[Source]) -> list[CloneClass]:
     bodies = [body for source in sources for body in read_bodies(source)]
     methods = {body.place for body in bodies if body.kind == "method"}
     functions = find_functions(bodies)
-    runs = _find_further_runs(bodies, functions)
+    runs = find_further_runs(bodies, functions)
     classes = [*_join_methods(functions, methods), *runs]
     return sorted(classes, key=lambda one: (-one.num_lines_saved, one.fingerprint))
 
 
-def _find_further_runs(bodies: Sequence[Body], functions: Sequence[CloneClass]) -> list[CloneClass]:
+def find_further_runs(bodies: Sequence[Body], functions: Sequence[CloneClass]) -> list[CloneClass]:
     """Give the runs that do not lie, at each of their places, inside functions that are told as copies."""
     told: dict[str, set[tuple[int, int]]] = defaultdict(set)
     for place in (place for one in functions if one.grade != "related" for place in one.members):

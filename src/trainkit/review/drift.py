@@ -118,7 +118,7 @@ def _tell_block(
 ) -> Iterator[str]:
     old, new = [one for one in old if one[3]], [one for one in new if one[3]]
     if old and new:
-        yield f"{_at(odd, *new)}: {_say(new)} where {_at(usual, *old)} has {_say(old)}"
+        yield f"{_at(odd, *new)}: {_say(new, old)} where {_at(usual, *old)} has {_say(old, new)}"
     elif new:
         yield f"{_at(odd, *new)}: {_say(new)} is not in {against}"
     elif old:
@@ -130,10 +130,15 @@ def _at(body: Body, *statements: Statement) -> str:
     return f"{body.source.path}:{first}" + (f"-{last}" if last > first else "")
 
 
-def _say(statements: Sequence[Statement]) -> str:
-    words = list(dict.fromkeys(word for one in statements for word in one[4] if word))[:4]
-    names = list(dict.fromkeys(_show(name) for one in statements for name in one[5]))[:3]
-    return " ".join(repr(word) if " " in word else word for word in words) or " ".join(names) or "a statement"
+def _say(statements: Sequence[Statement], others: Sequence[Statement] = ()) -> str:
+    """Give some of the words and names; those that the other statements do not have, where there are any."""
+    known = {word for one in others for word in (*one[4], *one[5])}
+    words = list(dict.fromkeys(word for one in statements for word in one[4] if word))
+    names = list(dict.fromkeys(name for one in statements for name in one[5]))
+    own = [word for word in words if word not in known], [name for name in names if name not in known]
+    words, names = own if any(own) else (words, names)
+    said = [repr(word) if " " in word else word for word in words[:4]]
+    return " ".join(said) or " ".join(dict.fromkeys(map(_show, names[:3]))) or "a statement"
 
 
 def _show(name: str) -> str:

@@ -149,6 +149,8 @@ def _make_class(bodies: Sequence[Body], run: Run) -> CloneClass:
     lines = [len({line for one in part if one[3] for line in range(one[2], one[3] + 1)}) for part in parts]
     number, start = run.positions[0]
     keys = tuple([one[0] for one in parts[0]])
+    owners = [bodies[number] for number, _ in run.positions]
+    reasons = [why_meant(body, place) for body, place in zip(owners, places, strict=True)]
     return CloneClass(
         kind="run",
         grade="equal",
@@ -157,7 +159,15 @@ def _make_class(bodies: Sequence[Body], run: Run) -> CloneClass:
         num_lines_saved=sum(lines) - max(lines),
         fingerprint=f"{hash(keys) & (1 << 64) - 1:016x}",
         signature=propose_signature(bodies[number], start, run.length),
+        intended=next(filter(None, reasons), "") if sum(map(bool, reasons)) >= len(reasons) - 1 else "",
     )
+
+
+def why_meant(body: Body, place: Place) -> str:
+    """Give the reason of a comment in or above a run, or of its function; "" without one."""
+    marks = body.source.facts["clones"]["marks"]
+    near = next((marks[at] for at in range(place.line - 3, place.end + 1) if at in marks), "")
+    return near or ("" if body.kind == "module body" else body.intended)
 
 
 def _make_place(body: Body, part: Sequence[Statement]) -> Place:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from trainkit.errors import TrainkitError, UsageError
-from trainkit.repo.git import git, read_blobs, resolve_commit
+from trainkit.repo.git import git, list_files, read_blobs, resolve_commit
 from trainkit.review.cache import open_caches
 
 _MANY = 64  # files from which on a second process pays
@@ -145,8 +145,7 @@ def _list_disk(root: Path, paths: Sequence[str], suffix: str) -> Iterator[str]:
             raise UsageError("no-such-path", f"{root / path} does not exist")
     inside = [Path(os.path.relpath(root / path, root)).as_posix() for path in paths] or ["."]
     if _is_in_git(root):
-        listed = git(root, "ls-files", "-coz", "--exclude-standard", "--", *inside).split("\0")
-        names = dict.fromkeys(name for name in listed if name.endswith(suffix))
+        names = [name for name in list_files(root, *inside) if name.endswith(suffix)]
         yield from (name for name in names if (root / name).is_file() and not (root / name).is_symlink())
         return
     for start in inside:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 
 from trainkit.review.bodies import Body, read_bodies
-from trainkit.review.clones import find_functions
+from trainkit.review.clones import find_functions, find_further_runs
 from trainkit.review.drift import compare
+from trainkit.review.expressions import Statement
+from trainkit.review.measure import MODULE_BODY
 from trainkit.review.model import CloneClass, Place
-from trainkit.review.runs import LEAST_GATE, find_runs, list_long, share_windows
+from trainkit.review.runs import LEAST_GATE, find_runs, list_long, share_windows, why_meant
 from trainkit.review.similar import contains, is_same_inlined
 from trainkit.review.sources import Source
 
 _MIN_STATEMENTS, _MIN_LINES = 6, 10  # smaller copies are told of, and stop nobody
 _MOVED = 0.6
+_Opcode = tuple[str, int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -37,33 +41,83 @@ class Gained:
 
 
 def uneven(before: Sequence[Source], after: Sequence[Source]) -> list[Uneven]:
-    """Give the classes of copies (equal or near) of which a change reached some members only.
+    """Give the classes of copies (equal or near) and the runs of which a change reached some members only.
 
     A body is unchanged when only names, hints, comments, docstrings or the way of writing differ, or when
-    what is gone from it stands in a helper that it calls.
+    what is gone from it stands in a helper that it calls. A run is left where most of it is gone.
     """
     old, new = _read(before), _read(after)
     now = _match(old, new)
     in_old = {body.place: body for body in old}
+    functions = find_functions(old)
+    pairs = [
+        (clones, [(body, now[body]) for place in clones.members if (body := in_old[place]) in now])
+        for clones in functions
+        if clones.grade != "related"
+    ]
+    pairs += _pair_runs(find_further_runs(old, functions), old, now)
     helpers = _by_name(new)
-    found = []
-    for clones in find_functions(old):
-        members = [in_old[place] for place in clones.members]
-        pairs = [(body, now[body]) for body in members if body in now]
-        if clones.grade == "related" or len(pairs) < 2 or clones.intended:
-            continue
-        changed = [(one, its) for one, its in pairs if _is_changed(one, its, helpers)]
-        if 0 < len(changed) < len(pairs):
-            touched = {its for _, its in changed}
-            found.append(
-                Uneven(
-                    clones,
-                    tuple(its.place for _, its in changed),
-                    tuple(its.place for _, its in pairs if its not in touched),
-                    tuple(list(compare(*changed[0], against="the baseline"))[:4]),
-                )
-            )
-    return found
+    return [found for clones, both in pairs if (found := _judge(clones, both, helpers))]
+
+
+def _judge(
+    clones: CloneClass, pairs: Sequence[tuple[Body, Body]], helpers: Mapping[str, Sequence[Body]]
+) -> Uneven | None:
+    changed = [] if clones.intended else [pair for pair in pairs if _is_changed(*pair, helpers)]
+    if not 0 < len(changed) < len(pairs):
+        return None
+    return Uneven(
+        clones,
+        tuple(its.place for _, its in changed),
+        tuple(pair[1].place for pair in pairs if pair not in changed),
+        tuple(list(compare(*changed[0], against="the baseline"))[:4]),
+    )
+
+
+def _pair_runs(
+    runs: Sequence[CloneClass], old: Sequence[Body], now: Mapping[Body, Body]
+) -> Iterator[tuple[CloneClass, list[tuple[Body, Body]]]]:
+    """Give the members of each run as bodies: what each was, and what stands in its place now."""
+    by_name = _by_place(list_long(old))
+    aligned: dict[Body, Sequence[_Opcode]] = {}
+    for run in runs:
+        pairs = []
+        for place in run.members:
+            body = by_name[place.path, place.name]
+            if body not in now:
+                continue
+            its = now[body]
+            if body not in aligned:
+                keys, new_keys = ([one[0] for one in each.statements] for each in (body, its))
+                aligned[body] = SequenceMatcher(None, keys, new_keys, autojunk=False).get_opcodes()
+            inside = [n for n, one in enumerate(body.statements) if place.line <= one[2] <= place.end]
+            num_same, start, stop = _follow(aligned[body], inside[0], inside[-1] + 1)
+            if num_same >= _MOVED * len(inside):
+                was = body.statements[inside[0] : inside[-1] + 1]
+                pairs.append((_cut(body, was), _cut(its, its.statements[start:stop])))
+        yield run, pairs
+
+
+def _by_place(bodies: Sequence[Body]) -> dict[tuple[str, str], Body]:
+    return {(body.source.path, body.qualname or MODULE_BODY): body for body in bodies}
+
+
+def _follow(opcodes: Sequence[_Opcode], first: int, last: int) -> tuple[int, int, int]:
+    """Give how many of the old statements first:last are left, and which new ones stand in their place."""
+    num_same, parts = 0, []
+    for what, i, j, k, m in opcodes:
+        low, high = max(i, first), min(j, last)
+        if what == "equal" and low < high:
+            num_same += high - low
+            parts.append((k + low - i, k + high - i))
+        elif low < high or first < i == j < last:
+            parts.append((k, m))
+    return num_same, parts[0][0], parts[-1][1]
+
+
+def _cut(body: Body, part: Sequence[Statement]) -> Body:
+    end = max(one[3] or one[2] for one in part)
+    return replace(body, statements=part, line=part[0][2], end=end, defaults=())
 
 
 def gained(before: Sequence[Source], after: Sequence[Source]) -> list[Gained]:
@@ -80,7 +134,7 @@ def gained(before: Sequence[Source], after: Sequence[Source]) -> list[Gained]:
     found = []
     for clones in find_functions(new):
         members = [in_new[place] for place in clones.members]
-        fresh = [body for body in members if body not in known and _is_large(body)]
+        fresh = [body for body in members if body not in known and _is_large(body) and not body.intended]
         fresh = [body for body in fresh if not any(contains(base, body) >= _MOVED for base in gone)]
         if fresh and clones.grade != "related" and not clones.intended:
             found.append(Gained(clones, tuple(body.place for body in fresh)))
@@ -145,11 +199,13 @@ def _list_gained_runs(old: Sequence[Body], new: Sequence[Body], told: Sequence[P
     """Give runs in which a stretch begins that stands more often than before, in places not yet told."""
     long = list_long(old), list_long(new)
     begins = _find_grown(*long) & _find_fresh(*long)
+    by_name = _by_place(long[1])
     for clones in find_runs(new, least=LEAST_GATE):
         places = tuple(
             place
             for place in clones.members
-            if not any(
+            if not (clones.intended or why_meant(by_name[place.path, place.name], place))
+            and not any(
                 one.path == place.path and one.line <= place.line and place.end <= one.end for one in told
             )
             and any(path == place.path and place.line <= line <= place.end for path, line in begins)

@@ -40,6 +40,7 @@ MATRIX = {
     "hints in one copy": (THREE, THREE | {"b.py": COPY.replace("examples, tokenizer)", "examples: list, tokenizer)")}, []),
     "the same fix in all": (THREE, dict.fromkeys(THREE, FIXED), []),
     "a fix in one of three": (THREE, THREE | {"a.py": FIXED}, ["duplication-uneven"]),
+    "a copy marked as meant": (THREE, THREE | {"d.py": "# trainkit: allow duplication because it is\n" + COPY}, []),
     "copies merged": (THREE, {"lib.py": COPY, "a.py": "from lib import collate\n"}, []),
     "one copy less": (THREE, {"a.py": COPY, "b.py": COPY, "c.py": OTHER}, []),
     "one goes, another comes": (

@@ -137,6 +137,21 @@ def test_a_new_package_is_a_warning_with_its_line(check):
     assert "(+" in verdict.summary
 
 
+def test_new_packages_of_one_line_are_one_finding(check):
+    """One `import torch` brings many packages: told once, the one that brings the others first."""
+    verdict = check(
+        {
+            "src/pack/cli.py": "from pack import helpers\nimport heavy\n",
+            "src/heavy/core.py": "import ally\n",
+            "src/ally.py": "",
+        }
+    )
+
+    (finding,) = verdict.findings
+    assert "now loads heavy, ally, which" in finding.message
+    assert finding.line == 2
+
+
 def test_a_ratchet_forbids_any_rise_and_names_each_line(check):
     """Modules of the standard library count, too; fewer or as many are fine."""
     changes = {

@@ -56,6 +56,15 @@ def test_a_folder_that_became_a_link_is_copied_as_one(make_project):
         assert (candidate.path / "src/a.py").exists()
 
 
+def test_an_environment_is_no_part_of_the_candidate(make_project):
+    """What `python -m venv env` leaves is not ignored by git before Python 3.13."""
+    project = make_project({"a.py": ""})
+    project.write("env/pyvenv.cfg", "")
+    project.write("env/lib/torch.py", "")
+    with open_trees(project.path, None) as (candidate, _):
+        assert sorted(path.name for path in candidate.path.iterdir()) == ["a.py"]
+
+
 def test_a_file_that_cannot_be_copied_is_an_error(make_project, monkeypatch):
     """A full disk is no verdict."""
 

@@ -43,7 +43,9 @@ def read(root, **options):
 
 
 def test_git_says_which_files_there_are(project):
-    """Tracked and new ones, of a folder or file, on disk or at a commit; no links, nothing ignored."""
+    """Tracked and new ones, of a folder or file, on disk or at a commit; no links, environments, nothing ignored."""
+    project.write("env/pyvenv.cfg", "")
+    project.write("env/lib/c.py", "")
     assert list(read(project.path)) == ["a.py", "broken.py", "lib/b.py", "new.py"]
     assert list(read(project.path, paths=["lib"])) == ["lib/b.py"]
     assert list(read(project.path / "lib")) == ["b.py"]

@@ -41,6 +41,56 @@ def test_even_and_neutral_changes_are_silent():
     assert uneven(sources(**marked), sources(**marked | {"a": FIXED})) == []
 
 
+RUN = "".join(
+    f"    {name} = torch.nn.functional.{name}(x, weight)\n    log.add({name!r}, {name}.mean())\n"
+    for name in ("linear", "gelu", "softmax", "dropout", "silu", "elu")
+)
+FIXED_RUN = RUN.replace("gelu.mean()", "gelu.nanmean()")
+
+
+def script(number, run):
+    """A long function of its own, with a run that others have, too."""
+    names = ("read", "open", "show", "send", "stop", "seek", "tell", "fill")
+    own = [
+        f"    {name}_{number} = y.{name}_{number}(z.{name}{number}[{name}.mode{number}])\n" for name in names
+    ]
+    after = "".join(own).replace("y.", "x.")
+    return f"def main{number}(x, weight, log, y):\n{''.join(own)}{run}{after}"
+
+
+SCRIPTS = {name: script(number, RUN) for number, name in enumerate("abc")}
+
+
+def test_a_run_was_fixed_in_one_of_three_scripts():
+    """Where whole functions are no copies of each other, the run that they share is followed."""
+    base = sources(**SCRIPTS)
+    (found,) = uneven(base, sources(**SCRIPTS | {"b": "import os\n\n" + script(1, FIXED_RUN)}))
+
+    assert found.clones.kind == "run"
+    assert [(place.path, place.name) for place in found.changed] == [("b.py", "main1")]
+    assert [place.path for place in found.untouched] == ["a.py", "c.py"]
+    assert found.what == ("b.py:15: nanmean where b.py:13 has mean",)
+
+
+def test_what_is_no_fix_of_a_run_is_silent():
+    """All of them fixed, a rename, an edit around it, a run cut out or deleted, one that is meant."""
+    base = sources(**SCRIPTS)
+    helper = "def apply(x, weight, log):\n" + RUN
+    for after in (
+        {name: script(number, FIXED_RUN) for number, name in enumerate("abc")},
+        SCRIPTS | {"a": script(0, RUN.replace("gelu =", "g =").replace("gelu.mean", "g.mean"))},
+        SCRIPTS | {"a": script(0, "    print(0)\n" + RUN + "    print(1)\n")},
+        SCRIPTS | {"a": script(0, "    apply(x, weight, log)\n") + "\n\n" + helper},
+        SCRIPTS | {"a": script(0, "")},
+        {"a": SCRIPTS["a"]},
+    ):
+        assert uneven(base, sources(**after)) == []
+    meant = {name: text.replace("def ", "# trainkit: copy because\ndef ") for name, text in SCRIPTS.items()}
+    assert (
+        uneven(sources(**meant), sources(**meant | {"a": meant["a"].replace("gelu.mean", "gelu.max")})) == []
+    )
+
+
 def test_a_changed_number_is_a_change():
     """A constant and a default of one copy count as an edit of it."""
     for old, new in (("0.1", "0.2"), ("clip=1.0", "clip=2.0")):
@@ -67,5 +117,9 @@ def test_a_new_shared_run_is_gained():
     assert [place.path for place in found.new] == ["b.py"]
     assert gained(base, sources(c=long, b="x = 1\n")) == []
     assert gained(base, sources(a=long + "    print(1)\n", b="x = 1\n")) == []
+    meant = pasted.replace(
+        "    width = read()\n", "    width = read()\n    # trainkit: allow duplication because\n"
+    )
+    assert gained(base, sources(a=long, b=meant + "    print(0)\n" * 20)) == []
     twice = sources(a=long, b=long)
     assert gained(twice, sources(a=long, b=long + "    log(3)\n")) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from trainkit.guards.context import Context
@@ -79,10 +79,7 @@ def _find_grown(root: Path, examined: Examined) -> Iterator[Finding]:
     if not examined.settings.ratchet:
         return
     if len(comparison.added) > len(comparison.removed):
-        by_line: dict[object, list[str]] = {}
-        for name in comparison.added:
-            by_line.setdefault(find_own_line(root, now.chain(_find_cause(examined, name))), []).append(name)
-        for names in by_line.values():
+        for names in _group_by_line(root, examined, comparison.added):
             number = f"{len(names)} module{'s' * (len(names) != 1)}"
             message = f"{verb} loads {number} more than at the baseline: {_name_some(names)}"
             yield blame(root, now, names[0], rule="import-grew", message=message)
@@ -90,6 +87,15 @@ def _find_grown(root: Path, examined: Examined) -> Iterator[Finding]:
         names = [Path(path).name for path in comparison.added_shared]
         message = f"{verb} maps shared objects that it did not at the baseline: {_name_some(names)}"
         yield Finding(rule="import-grew", message=message, evidence=comparison.added_shared)
+
+
+def _group_by_line(root: Path, examined: Examined, names: Sequence[str]) -> Iterable[list[str]]:
+    """Give the added modules by the line of the project that brought them."""
+    by_line: dict[object, list[str]] = {}
+    for name in names:
+        line = find_own_line(root, examined.now.chain(_find_cause(examined, name)))
+        by_line.setdefault(line, []).append(name)
+    return by_line.values()
 
 
 def _find_cause(examined: Examined, name: str) -> str:
@@ -104,13 +110,16 @@ def _find_new_packages(root: Path, examined: Examined) -> Iterator[Finding]:
     before = examined.before.modules if examined.before else {}
     known = {name.partition(".")[0] for name in before} | sys.stdlib_module_names
     known.add(examined.target.name.partition(".")[0])
+    first: dict[str, str] = {}  # of each new package the module that was loaded first
     for name in examined.comparison.added:
-        package = name.partition(".")[0]
-        if package not in known:
-            known.add(package)
-            message = f"{examined.target.verb()} now loads {package}, which it did not at the baseline"
-            rule, severity = "import-new-package", Severity.WARNING
-            yield blame(root, examined.now, name, rule=rule, message=message, severity=severity)
+        if (package := name.partition(".")[0]) not in known:
+            first.setdefault(package, name)
+    for names in _group_by_line(root, examined, list(first.values())):
+        names.sort(key=lambda name: -len(examined.now.dominated(name)))
+        packages = _name_some([name.partition(".")[0] for name in names])
+        message = f"{examined.target.verb()} now loads {packages}, which it did not at the baseline"
+        rule, severity = "import-new-package", Severity.WARNING
+        yield blame(root, examined.now, names[0], rule=rule, message=message, severity=severity)
 
 
 def _find_notes(examined: Examined) -> Iterator[Finding]:
