@@ -216,6 +216,19 @@ def test_a_target_that_cannot_be_imported_is_no_verdict(check):
     assert "No module named 'nothing_of_that_name'" in verdict.findings[0].evidence[-1]
 
 
+def test_targets_that_are_misspelt_get_their_names(make_project):
+    """No traceback for a name in the configuration, each of them is told, and the others are judged."""
+    table = {"imports": {"targets": {"pack.clii": {}, "other": {}, "pack.cli": {}}}}
+    verdict = judge(make_project(CLEAN).path, ["imports"], overrides=table).verdicts[0]
+
+    assert verdict.status is Status.ERROR
+    assert [(finding.rule, finding.message) for finding in verdict.findings] == [
+        ("unknown-target", "there is no module 'pack.clii'; did you mean 'pack.cli'?"),
+        ("unknown-target", "there is no module 'other'"),
+    ]
+    assert verdict.summary.startswith("could not judge: unknown-target; pack.cli ")
+
+
 def test_a_target_that_the_baseline_lacks_is_judged_alone(make_project):
     """A new module has no baseline, which is no error."""
     project = make_project({"src/pack/__init__.py": ""})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from trainkit.errors import TrainkitError
 from trainkit.guards.context import Context
 from trainkit.guards.imports.examine import Examined, TargetSettings, examine
 from trainkit.guards.imports.findings import find
@@ -29,13 +30,18 @@ def check(context: Context) -> Verdict:
     if not settings.targets:
         summary = "no targets configured: [tool.trainkit.imports.targets.NAME]"
         return Verdict(guard=context.name, status=Status.SKIPPED, summary=summary)
+    broken: list[Finding] = []
     findings: list[Finding] = []
     measurements: list[Measurement] = []
     for name, own in settings.targets.items():
         context.progress(f"importing {name}")
-        examined = examine(context, name, own, settings.times)
+        try:
+            examined = examine(context, name, own, settings.times)
+            findings += find(context, examined)
+        except TrainkitError as error:  # the other targets can be judged all the same
+            broken.append(Finding(rule=error.slug, message=str(error), evidence=error.evidence))
+            continue
         context.keep(examined)
-        findings += find(context, examined)
         measurements += _list_measurements(examined)
     num_bad = sum(finding.severity is Severity.ERROR for finding in findings)
     counts = ", ".join(
@@ -43,11 +49,16 @@ def check(context: Context) -> Verdict:
         for m in measurements
         if m.unit == "modules"
     )
+    parts = [
+        f"could not judge: {', '.join(dict.fromkeys(finding.rule for finding in broken))}" if broken else "",
+        f"{num_bad} complaint{'s' * (num_bad != 1)}" if num_bad else "",
+        counts,
+    ]
     return Verdict(
         guard=context.name,
-        status=status_of(findings),
-        summary=f"{num_bad} complaint{'s' * (num_bad != 1)}; {counts}" if num_bad else counts,
-        findings=tuple(findings),
+        status=Status.ERROR if broken else status_of(findings),
+        summary="; ".join(filter(None, parts)),
+        findings=(*broken, *findings),
         measurements=tuple(measurements),
     )
 

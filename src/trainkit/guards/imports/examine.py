@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from trainkit.errors import CannotJudgeError
+from trainkit.errors import CannotJudgeError, UsageError
 from trainkit.guards.context import Context
 from trainkit.guards.imports.compare import Comparison, compare
 from trainkit.guards.imports.measure import Imported, Target, measure
-from trainkit.guards.imports.target import find_target
+from trainkit.guards.imports.target import explain_missing, find_target
 from trainkit.guards.imports.times import Times, time_pairs
 from trainkit.repo.trees import Tree
 
@@ -48,7 +48,12 @@ def examine(context: Context, name: str, settings: TargetSettings, num_pairs: in
     """
     baseline, candidate = context.baseline, context.candidate
     target = find_target(candidate, name, settings.command)
-    now = measure(candidate, target, prove=baseline is not None)
+    try:
+        now = measure(candidate, target, prove=baseline is not None)
+    except CannotJudgeError as error:
+        if missing := explain_missing(candidate, target, error.evidence):
+            raise UsageError("unknown-target", missing) from error
+        raise
     if baseline is None:
         return Examined(settings, target, now, None, Comparison())
     old = find_target(baseline, name, settings.command)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 import shutil
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
-from trainkit.errors import CannotJudgeError, UsageError
+from trainkit.errors import CannotJudgeError, UsageError, suggest
 from trainkit.guards.imports.measure import Target
 from trainkit.repo.trees import Tree
 
@@ -37,6 +38,19 @@ def find_target(tree: Tree, name: str, command: str = "") -> Target:
             "unknown-target", f"'{name}' is no module, and no console script of that name is here"
         )
     return Target(name, (name, "--help"))
+
+
+def explain_missing(tree: Tree, target: Target, evidence: Sequence[str]) -> str:
+    """Say so where a target failed because no module has its name, with the name that was meant; else ""."""
+    parts = target.name.split(".")
+    named = {f"No module named '{'.'.join(parts[:count])}'" for count in range(1, len(parts) + 1)}
+    if target.command or not any(words in line for line in evidence for words in named):
+        return ""
+    folders = [Path(folder) for folder in tree.python_path()]
+    files = [path.relative_to(folder) for folder in folders for path in folder.rglob("*.py")]
+    known = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files}
+    hint = suggest(target.name, sorted(known))
+    return f"there is no module '{target.name}'" + (hint if hint.startswith("; did you") else "")
 
 
 def _split(name: str, command: str) -> tuple[str, ...]:
