@@ -268,17 +268,19 @@ BAD_INPUTS = [
 
 
 @pytest.mark.parametrize(("arguments", "table", "status", "line"), BAD_INPUTS)
-def test_a_bad_input_gets_one_clear_line(project, arguments, table, status, line):
+def test_a_bad_input_gets_one_clear_line(project, arguments, table, status, line, monkeypatch, capfd):
     """What is wrong and what to do, exit status 2 (3 when nothing could be judged), nothing written."""
+    monkeypatch.chdir(project.path)
     if table:
         project.write("pyproject.toml", table)
         project.commit()
     before = project.state()
 
-    done = project.trainkit(*arguments)
+    left = main(list(arguments))
+    out, error = capfd.readouterr()
 
-    assert (done.returncode, done.stdout) == (status, "")
-    assert re.fullmatch(rf"trainkit: error: {line}.*\n", done.stderr), done.stderr
+    assert (left, out) == (status, "")
+    assert re.fullmatch(rf"trainkit: error: {line}.*\n", error), error
     assert project.state() == before
     assert not (project.path / ".trainkit").exists()
 

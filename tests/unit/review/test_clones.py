@@ -95,7 +95,7 @@ def test_equal_copies_are_safe_to_merge():
         ("        opt.step()\n", "", "c.py:5 train_one: nothing for step of a.py:14"),
         ("model(x), y,", "model(y), y,", "c.py:11: `y` where `x` stands for `x` of a.py"),
         ("        opt.step()\n", "        opt.step()\n        ema.update()\n", "c.py:15: update is not in"),
-        ("loss.backward()", "loss.mean().backward()", "c.py:12: mean backward where a.py:12 has backward"),
+        ("loss.backward()", "loss.mean().backward()", "c.py:12: mean where a.py:12 has backward"),
     ],
 )
 def test_what_one_copy_alone_has_is_told(old, new, line):
