@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from .record import Recorder
+from .written import watch as watch_written
 
 # For programs that do not seed: numbers that nobody else takes, so that a lost seed shows.
 _SEEDS = {"python": 1_726_354_091, "numpy": 1_093_847_562, "torch": 5_820_174_639}
@@ -56,6 +57,7 @@ def arm(folder: Path) -> Recorder:
             callback = callbacks.pop(name, None)  # torch may import numpy.random by now
             if callback:
                 callback(sys.modules[name])
+    watch_written(folder)
     if options.get("edited"):
         importlib.import_module(f"{__package__}.lines").watch(recorder, folder, options["edited"])
 

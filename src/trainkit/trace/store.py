@@ -65,6 +65,16 @@ def find_recording(folder: Path) -> Recording:
     return Recording(paths=tuple(found))
 
 
+def find_written(folder: Path) -> dict[Path, int]:
+    """Give the files outside of the tree that the processes wrote, with how many bytes were there before."""
+    found: dict[Path, int] = {}
+    for path in folder.glob("written-*.txt"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            name, size = json.loads(line)
+            found[Path(name)] = min(size, found.get(Path(name), size))
+    return found
+
+
 def _first_step(path: Path) -> str:
     with path.open(encoding="utf-8") as file:
         return next((line for line in file if line.startswith('{"event":"step"')), "")

@@ -7,6 +7,7 @@ import os
 import pickletools
 import re
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -51,23 +52,26 @@ class Changes(NamedTuple):
     lost: tuple[str, ...] = ()
 
 
-def read_outputs(root: Path, since_ns: int) -> dict[str, Output]:
+def read_outputs(root: Path, since_ns: int, *, beside: Mapping[Path, int] | None = None) -> dict[str, Output]:
     """Give what was written below `root` since a time (nanoseconds since the epoch); links are passed over.
 
-    Read are at most 512 MiB, the files in the order of their paths; in these, dates and times are `#`.
+    `beside` are files elsewhere, with how many of their bytes are older; caches are passed over. At most
+    512 MiB are read, the files in the order of their paths; in these, dates and times are `#`.
     """
     found: dict[str, Output] = {}
     left = _MOST_BYTES
-    for path in _list_files(root):
+    elsewhere = {path: size for path, size in (beside or {}).items() if not _is_passed_over(path, root)}
+    for path in chain(_list_files(root), sorted(elsewhere)):
         with suppress(OSError):  # gone by now, or not ours to read
             stat = path.stat()
             if stat.st_mtime_ns < since_ns - _SLACK_NS:
                 continue
-            name = _STAMP.sub("#", _EVENTS.sub(r"\1", path.relative_to(root).as_posix()))
+            shown = path if path in elsewhere else path.relative_to(root)
+            name = _STAMP.sub("#", _EVENTS.sub(r"\1", shown.as_posix()))
             parts = _read_archive(path)
             if not parts and stat.st_size <= left:
                 left -= stat.st_size
-                parts = {"": _read_file(path)}
+                parts = {"": _read_file(path, elsewhere.get(path, 0))}
             while name in found:  # another one of the same name but for its time
                 name += "+"
             found |= {name + part: output for part, output in parts.items()}
@@ -175,8 +179,14 @@ def _read_checkpoint(
     return found
 
 
-def _read_file(path: Path) -> Output:
-    content = path.read_bytes()
+def _is_passed_over(path: Path, root: Path) -> bool:
+    """Tell whether a file elsewhere is none: it is in the tree, a cache, or there no more."""
+    homes = (os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", Path.home() / ".config", sys.prefix)
+    return path.is_relative_to(root) or any(map(path.is_relative_to, homes)) or not path.is_file()
+
+
+def _read_file(path: Path, start: int = 0) -> Output:
+    content = path.read_bytes()[start:]
     with suppress(*_NO_FORMAT):
         return _read_format(path, content)
     if len(content) <= _MOST_PARSED and b"\0" not in content:

@@ -15,7 +15,7 @@ from trainkit import trace
 from trainkit.errors import CannotJudgeError
 from trainkit.repo.process import Completed, prove_sources, run_in_tree
 from trainkit.repo.trees import Tree, copy_tree
-from trainkit.trace.store import Recording, find_recording
+from trainkit.trace.store import Recording, find_recording, find_written
 from trainkit.verify.options import RunOptions
 from trainkit.verify.outputs import Outputs, keep_repeated_outputs, read_outputs
 from trainkit.verify.printed import join_streams, keep_repeated
@@ -85,7 +85,7 @@ def record_run(
             side=tree.side,
             recording=recording,
             stdout=join_streams(done.stdout, done.stderr).replace(str(copy.path), ""),
-            outputs=read_outputs(copy.top, began),
+            outputs=read_outputs(copy.top, began, beside=find_written(into)),
             broke=broke,
             evidence=evidence if broke else (),
         )

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.trace.conftest import PRELOAD
 from trainkit.errors import CannotJudgeError
 from trainkit.trace.divergence import compare, summarise
-from trainkit.trace.store import find_recording, read_events
+from trainkit.trace.store import find_recording, find_written, read_events
 
 # It asks whether torch is installed before it imports it: that must not use up the hook on the import.
 TRAINING = """
@@ -1158,3 +1158,38 @@ def test_children_with_environments_of_their_own_are_recorded(run, tmp_path, chi
     told = dict(zip(recording.programs(), recording.stages(), strict=True))
     assert {name: told[name] for name in programs} == {name: n for n, name in enumerate(programs)}
     assert len(told) == len(programs) + 1
+
+
+ELSEWHERE = """
+import os, pathlib
+place = pathlib.Path({place!r})
+for _ in range(2):
+    (place / "new.csv").write_text("1")
+with open(place / "log.csv", "ab") as file:
+    file.write(b"2")
+(place / "tmp").write_text("3")
+os.replace(place / "tmp", place / "renamed")
+(place / "read").read_text()
+os.close(os.open(place / "low", os.O_CREAT | os.O_RDWR))
+open(os.devnull, "w").close()
+pathlib.Path("inside").write_text("4")
+"""
+
+
+def test_files_that_are_written_elsewhere_are_noted(run, tmp_path):
+    """Once each, with what was there before of one that is appended to; what is read, or in the tree, is not."""
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "log.csv").write_text("1\n")
+    (place / "read").write_text("1")
+
+    done = run(ELSEWHERE.format(place=str(place)))
+
+    assert done.returncode == 0, done.stderr
+    assert find_written(done.folder) == {
+        place / "new.csv": 0,
+        place / "log.csv": 2,
+        place / "tmp": 0,
+        place / "renamed": 0,
+        place / "low": 0,
+    }

@@ -16,7 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.tensorboard import SummaryWriter
 
+from trainkit.repo.trees import open_trees
+from trainkit.verify.options import RunOptions
 from trainkit.verify.outputs import Changes, Output, compare_outputs, keep_repeated_outputs, read_outputs
+from trainkit.verify.run import record_run
 
 
 def write_safetensors(path, tensors):
@@ -233,3 +236,30 @@ def test_what_was_there_before_is_not_read(tmp_path):
         "large.txt": "numbers",
         "larger.txt": "bytes",
     }
+
+
+def test_files_elsewhere_are_read_from_where_a_run_went_on(tmp_path, monkeypatch):
+    """What was in a log before is no result; caches, and what is gone again, are passed over."""
+    root, log, gone = tmp_path / "tree", tmp_path / "log.csv", tmp_path / "gone"
+    root.mkdir()
+    log.write_text("0.5\n0.25\n")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/x").write_text("1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    beside = {log: 4, gone: 0, tmp_path / "cache/x": 0, root / "inside": 0}
+
+    assert read_outputs(root, 0, beside=beside) == {str(log): Output("text", "0.25\n")}
+
+
+def test_a_program_s_files_elsewhere_are_its_outputs(make_project, tmp_path):
+    """A result that is written to an absolute path, by whatever process of the program."""
+    path = tmp_path / "result.json"
+    files = {
+        "main.py": "import subprocess, sys\nsubprocess.run([sys.executable, 'child.py'])\n",
+        "child.py": f"open({str(path)!r}, 'w').write('0.5')\n",
+    }
+    with open_trees(make_project(files).path, None) as (tree, _):
+        run = record_run(tree, RunOptions(command=("python", "main.py")), into=tmp_path / "trace")
+
+    assert run.outputs == {str(path): Output("text", "0.5")}

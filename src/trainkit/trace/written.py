@@ -1,0 +1,42 @@
+"""Notes which files outside of its tree a process writes: for those in the tree one looks there afterwards.
+
+An audit hook (PEP 578) hears of each file that Python opens or renames; what a library opens by itself, as
+torch.save does, it does not. The hook stays to the end of the process, and says nothing of a file twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+_KINDS = frozenset({"open", "os.rename"})  # os.replace is a rename, too
+_NO_FILES = ("/dev/", "/proc/", "/sys/")
+
+
+def watch(folder: Path) -> None:
+    """Append a JSON line [path, bytes that were there before] for each such file to one in `folder`."""
+    tree = os.path.realpath(os.environ.get("TRAINKIT_TREE", "."))
+    inside = (tree + os.sep, str(folder) + os.sep, *_NO_FILES)
+    seen: set[str] = set()
+
+    def see(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in _KINDS:
+            return
+        with suppress(Exception):  # whatever it is, the program must not hear of it
+            path, flags = (arguments[0], arguments[2]) if event == "open" else (arguments[1], os.O_WRONLY)
+            if isinstance(path, int) or not flags & (os.O_WRONLY | os.O_RDWR):
+                return
+            name = os.path.realpath(os.fsdecode(path))
+            if name not in seen:
+                seen.add(name)
+                if not name.startswith(inside) and not name.endswith(".pyc"):
+                    file = Path(name)
+                    size = file.stat().st_size if flags & os.O_APPEND and file.is_file() else 0
+                    with (folder / f"written-{os.getpid()}.txt").open("a", encoding="utf-8") as told:
+                        told.write(json.dumps([name, size]) + "\n")
+
+    sys.addaudithook(see)
