@@ -192,7 +192,7 @@ class _Judge:
                 return _judge_printed(pair, printed, location)
             if files.numbers:
                 return _judge_files(pair, list(files.numbers))
-        lost = [*files.lost, *map(repr, list_lost(expected.stdout, actual.stdout))]
+        lost = [*files.lost, *list_lost(expected.stdout, actual.stdout)]
         notes = (*_shorten("other bytes, which may mean the same, in ", files.others),
                  *_shorten("the candidate prints or leaves less, or in other words: ", lost))  # fmt: skip
         return conclude(pair, notes=notes)

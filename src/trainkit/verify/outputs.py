@@ -10,10 +10,10 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from trainkit.verify.printed import compare_printed, keep_repeated, list_lost
@@ -23,13 +23,14 @@ _MOST_PARSED = 8 << 20  # of a file of which the numbers alone are compared; lar
 _MOST_BYTES = 512 << 20  # read of all files; archives say their checksums themselves
 _SLACK_NS = 20_000_000  # a file's time of change is that of the kernel's last tick
 _STAMP = re.compile(r"\d{6,}|\d+(?:-\d\d){2}")  # in the name of a run's folder
+_DIGITS = re.compile(r"\d+")
 _EVENTS = re.compile(r"(tfevents)\..*")  # a time, the machine, the process
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _SPELT = re.compile(r"(BIN)?(INT|FLOAT)\d?|LONG\d?")  # opcodes of pickle
 _PASSED_OVER = {".git", "__pycache__", ".pytest_cache"}
 # What readers raise of a file that is damaged, or has the name of a format alone.
 _NO_FORMAT = (ValueError, LookupError, TypeError, AttributeError, EOFError, struct.error, zlib.error)
-_STATE = ", beside tensors"  # behind the path of a checkpoint
+_STATE, _SCRIPT = ", beside tensors", ", settings of modules"  # behind the path of a checkpoint, of a script
 
 
 class Output(NamedTuple):
@@ -80,7 +81,7 @@ def read_outputs(root: Path, since_ns: int, *, beside: Mapping[Path, int] | None
 
 def keep_repeated_outputs(first: Outputs, second: Outputs) -> dict[str, Output]:
     """Give what two runs of the same code leave alike; of text what is alike in it."""
-    kept = {}
+    kept, second = {}, _rename(first, second)
     for path in first.keys() & second.keys():
         a, b = first[path], second[path]
         if a.kind == b.kind == "text":
@@ -92,8 +93,32 @@ def keep_repeated_outputs(first: Outputs, second: Outputs) -> dict[str, Output]:
 
 def compare_outputs(expected: Outputs, actual: Outputs) -> Changes:
     """Compare the files that both sides have: a refactor may rename, add or drop some."""
+    actual = _rename(expected, actual)
     found = [_compare_file(path, expected[path], actual.get(path)) for path in sorted(expected)]
     return Changes(*(tuple(chain.from_iterable(part)) for part in zip(*found, strict=True)))
+
+
+def _rename(first: Outputs, second: Outputs) -> Outputs:
+    """Give the second's files by the names of the first, where one has the name of another but for a number.
+
+    A run's folder may be called by its process. What is in a folder that differs so has its own name alone.
+    """
+    for mask in (lambda path: (_DIGITS.sub("#", path.parent.as_posix()), path.name),
+                 lambda path: (_DIGITS.sub("#", path.as_posix()), "")):  # fmt: skip
+        left, right = _group(first.keys() - second.keys(), mask), _group(second.keys() - first.keys(), mask)
+        names = {right[key][0]: left[key][0] for key in left.keys() & right.keys()
+                 if len(left[key]) == len(right[key]) == 1}  # fmt: skip
+        second = {names.get(path, path): output for path, output in second.items()}
+    return second
+
+
+def _group(
+    paths: Iterable[str], mask: Callable[[PurePosixPath], tuple[str, str]]
+) -> dict[tuple[str, str], list[str]]:
+    groups: dict[tuple[str, str], list[str]] = {}
+    for path in paths:
+        groups.setdefault(mask(PurePosixPath(path)), []).append(path)
+    return groups
 
 
 def _compare_file(path: str, before: Output, now: Output | None) -> Changes:
@@ -104,7 +129,7 @@ def _compare_file(path: str, before: Output, now: Output | None) -> Changes:
         return Changes()
     if before.kind == now.kind == "text":
         pair = compare_printed(before.content, now.content)
-        lost = tuple(f"{line!r} of {path}" for line in list_lost(before.content, now.content))
+        lost = tuple(f"{path}: {line}" for line in list_lost(before.content, now.content))
         return Changes(numbers=(f"{path}: {pair[0]!r} -> {pair[1]!r}",) if pair else (), lost=lost)
     compare = {"tensors": _compare_tensors, "numbers": _compare_numbers}.get(now.kind)
     if compare and before.kind == now.kind and (said := compare(before, now)):
@@ -166,6 +191,8 @@ def _read_archive(path: Path) -> dict[str, Output]:
             return _read_checkpoint(archive, entries, state)
         if {Path(name).suffix for name in entries} == {".npy"}:
             return {"": _tensors((*row, name) for name, row in entries.items())}
+        if sum(size for size, _ in entries.values()) <= _MOST_PARSED:
+            return {f"/{name}": _read_content(Path(name), archive.read(name)) for name in sorted(entries)}
     return {}
 
 
@@ -174,7 +201,10 @@ def _read_checkpoint(
 ) -> dict[str, Output]:
     found = {"": _tensors((*row, "") for name, row in entries.items() if "/data/" in name)}
     if entries[state][0] <= _MOST_PARSED:
-        values = _iterate_pickle(archive.read(state))
+        content = archive.read(state)
+        if any("/code/" in name for name in entries):  # TorchScript: whether it is in training, for one
+            return found | {_SCRIPT: Output("bytes", f"{len(content)}:{zlib.crc32(content)}")}
+        values = _iterate_pickle(content)
         found[_STATE] = _sum_up(value for value in values if isinstance(value, float))
     return found
 
@@ -186,7 +216,14 @@ def _is_passed_over(path: Path, root: Path) -> bool:
 
 
 def _read_file(path: Path, start: int = 0) -> Output:
-    content = path.read_bytes()[start:]
+    return _read_content(path, path.read_bytes()[start:])
+
+
+def _read_content(path: Path, content: bytes) -> Output:
+    if path.suffix == ".gz":
+        with suppress(OSError, *_NO_FORMAT):
+            unpacked = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(content, _MOST_PARSED)
+            return _read_content(path.with_suffix(""), unpacked)
     with suppress(*_NO_FORMAT):
         return _read_format(path, content)
     if len(content) <= _MOST_PARSED and b"\0" not in content:

@@ -27,6 +27,7 @@ _TIME = re.compile(
 _TIME_UNIT = re.compile(
     r" ?(?:ms|us|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)(?![a-z])", re.IGNORECASE
 )
+_MOST_PASSES = 8  # a stamp that is taken out may leave another one
 _WIDTH = 100  # of what is shown of a line
 _FINE = 4  # significant digits
 _MEASURED = re.compile(
@@ -71,16 +72,25 @@ def compare_printed(expected: str, actual: str) -> tuple[str, str] | None:
 
 
 def list_lost(expected: str, actual: str) -> list[str]:
-    """Give the lines that one side prints and the other does not, or less often; but meters and commits."""
-    lost = []
+    """Give the lines that one side prints and the other does not, or less often; but meters and commits.
+
+    Where the other one has as many that are new, they are told as what stands there now.
+    """
+    told: list[str] = []
     for left, right in zip(_read_lines(expected), _read_lines(actual), strict=False):
-        theirs = _group(right)
-        for words, ours in _group(left).items():
-            text = "0".join(words)
-            counts = not (_is_meter(words) or _ORIGIN.search(text)) and re.search(r"\w", text)
-            if counts and len(ours) > len(theirs.get(words, [])):
-                lost.append(_show(words, ours[-1]))
-    return lost
+        lost, new = list(_list_more(left, right)), list(_list_more(right, left))
+        told += map("{!r} -> {!r}".format, lost, new) if len(lost) == len(new) else map(repr, lost)
+    return told
+
+
+def _list_more(these: list[_Line], those: list[_Line]) -> Iterator[str]:
+    """Give the last line of each wording that these have more often than those."""
+    theirs = _group(those)
+    for words, ours in _group(these).items():
+        text = "0".join(words)
+        counts = not (_is_meter(words) or _ORIGIN.search(text)) and re.search(r"\w", text)
+        if counts and len(ours) > len(theirs.get(words, [])):
+            yield _show(words, ours[-1])
 
 
 def keep_repeated(first: str, second: str) -> str:
@@ -103,8 +113,18 @@ def _list_lines(text: str) -> Iterator[str]:
     warned = False
     for line in _METER.sub(r"\1\n", text).splitlines():
         if not (warned and line.startswith("  ")):
-            yield _STAMP.sub("", _CONTROL.sub(" ", line).strip())
+            yield _clean(line)
         warned = bool(_WARNING.search(line))
+
+
+def _clean(line: str) -> str:
+    """Take out what is passed over; of what is kept nothing more is, when it is read again."""
+    cleaned = _CONTROL.sub(" ", line).strip()
+    for _ in range(_MOST_PASSES):
+        before, cleaned = cleaned, _CONTROL.sub(" ", _STAMP.sub("", cleaned)).strip()
+        if cleaned == before:
+            break
+    return cleaned
 
 
 def _read_line(line: str) -> _Line:

@@ -620,7 +620,9 @@ def test_lines_that_are_lost_are_a_note(judge, make_run, script):
     result = judge(*runs, record=lambda *_: pytest.fail("recorded"))
 
     assert result.status is Status.NOTED
-    assert result.notes == ("the candidate prints or leaves less, or in other words: 'loss 0.1234'",)
+    assert result.notes == (
+        "the candidate prints or leaves less, or in other words: 'loss 0.1234' -> 'cost 0.9999'",
+    )
 
 
 # -- what is left in files

@@ -1,11 +1,13 @@
 """Files that a run leaves: which differences are results, and which may be another form of the same."""
 
+import gzip
 import json
 import os
 import pickle
 import struct
 import tempfile
 import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -154,10 +156,53 @@ def test_another_form_is_no_result(read):
         e_bin=lambda path: path.write_bytes(b"\0\1"),
     )
 
-    lost = ("'broken' of out/b.safetensors", "'loss 0.5' of out/c.txt", "out/d.pt")
+    lost = ("out/b.safetensors: 'broken' -> 'other'", "out/c.txt: 'loss 0.5' -> 'cost 0.7'", "out/d.pt")
     assert compare_outputs(before, now) == Changes(others=("out/a.pt", "out/e.bin"), lost=lost)
     renamed = read(a_pt=lambda path: torch.save({"module.a": torch.tensor([1.0])}, path))
     assert compare_outputs(read(a_pt=saved(1.0)), renamed) == Changes()
+
+
+def pack(**members):
+    def write(path):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("time.txt", str(time.time_ns()))
+            for name, text in members.items():
+                archive.writestr(f"{name}.json", text)
+
+    return write
+
+
+def compress(text):
+    return lambda path: path.write_bytes(gzip.compress(text.encode(), mtime=time.time_ns() / 1e9))
+
+
+def test_what_is_packed_is_read(read):
+    """Beside a time in the same archive, and under a header that holds one; a broken one is bytes."""
+    before, again, now = (
+        read(a_zip=pack(meta=f'{{"std": {std}}}'), b_csv_gz=compress(f"loss,{std}\n"), c_gz="broken 1")
+        for std in (0.5, 0.5, 0.6)
+    )
+
+    assert compare_outputs(before, again).numbers[1:] == ()  # but for the time
+    assert compare_outputs(keep_repeated_outputs(before, again), now).numbers == (
+        """out/a.zip/meta.json: '{"std": 0.5}' -> '{"std": 0.6}'""",
+        "out/b.csv.gz: 'loss,0.5' -> 'loss,0.6'",
+    )
+
+
+def test_a_script_in_training_is_another_one(read):
+    """Its numbers are the same: what differs is how its modules are set."""
+    module = torch.nn.Dropout(0.5)
+
+    def export(training):
+        return lambda path: torch.jit.script(module.train(training)).save(str(path))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        before, same, now = (read(net_pt=export(mode)) for mode in (False, False, True))
+
+    assert compare_outputs(before, same) == Changes()
+    assert compare_outputs(before, now) == Changes(others=("out/net.pt, settings of modules",))
 
 
 def test_an_order_is_no_number(read):
@@ -232,7 +277,7 @@ def test_what_was_there_before_is_not_read(tmp_path):
     found = read_outputs(tmp_path, time.time_ns() - 10**9)
 
     assert {path: output.kind for path, output in found.items()} == {
-        "code.zip": "bytes",
+        "code.zip/a.py": "text",
         "large.txt": "numbers",
         "larger.txt": "bytes",
     }
@@ -263,3 +308,19 @@ def test_a_program_s_files_elsewhere_are_its_outputs(make_project, tmp_path):
         run = record_run(tree, RunOptions(command=("python", "main.py")), into=tmp_path / "trace")
 
     assert run.outputs == {str(path): Output("text", "0.5")}
+
+
+def test_a_folder_that_is_called_by_its_process_is_the_same_folder():
+    """And so is a file; of several that fit, none is taken for another one."""
+    first = {
+        name: Output("text", "loss 0.5\n")
+        for name in ("run-81/a.txt", "run-81/b.txt", "log-81", "x1/c", "x2/c")
+    }
+    second = {"run-92/a.txt": Output("text", "loss 0.5\n"), "run-92/b.txt": Output("text", "loss 0.5\n"),
+              "log-92": Output("text", "loss 0.6\n"), "x3/c": Output("text", "loss 0.6\n")}  # fmt: skip
+    kept = keep_repeated_outputs(first, second)
+
+    assert kept.keys() == {"run-81/a.txt", "run-81/b.txt", "log-81"}
+    now = {"run-103/a.txt": Output("text", "loss 0.7\n"), "run-103/b.txt": Output("text", "loss 0.5\n")}
+    changes = compare_outputs(kept, now)
+    assert changes == Changes(numbers=("run-81/a.txt: 'loss 0.5' -> 'loss 0.7'",), lost=("log-81",))
