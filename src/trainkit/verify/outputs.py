@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainkit.verify.printed import compare_printed, keep_repeated, list_lost
@@ -23,7 +23,6 @@ _MOST_PARSED = 8 << 20  # of a file of which the numbers alone are compared; lar
 _MOST_BYTES = 512 << 20  # read of all files; archives say their checksums themselves
 _SLACK_NS = 20_000_000  # a file's time of change is that of the kernel's last tick
 _STAMP = re.compile(r"\d{6,}|\d+(?:-\d\d){2}")  # in the name of a run's folder
-_DIGITS = re.compile(r"\d+")
 _EVENTS = re.compile(r"(tfevents)\..*")  # a time, the machine, the process
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _SPELT = re.compile(r"(BIN)?(INT|FLOAT)\d?|LONG\d?")  # opcodes of pickle
@@ -60,7 +59,7 @@ def read_outputs(root: Path, since_ns: int, *, beside: Mapping[Path, int] | None
     512 MiB are read, the files in the order of their paths; in these, dates and times are `#`.
     """
     found: dict[str, Output] = {}
-    left = _MOST_BYTES
+    left, own = _MOST_BYTES, os.fsencode(root)
     elsewhere = {path: size for path, size in (beside or {}).items() if not _is_passed_over(path, root)}
     for path in chain(_list_files(root), sorted(elsewhere)):
         with suppress(OSError):  # gone by now, or not ours to read
@@ -69,10 +68,10 @@ def read_outputs(root: Path, since_ns: int, *, beside: Mapping[Path, int] | None
                 continue
             shown = path if path in elsewhere else path.relative_to(root)
             name = _STAMP.sub("#", _EVENTS.sub(r"\1", shown.as_posix()))
-            parts = _read_archive(path)
+            parts = _read_archive(path, own)
             if not parts and stat.st_size <= left:
                 left -= stat.st_size
-                parts = {"": _read_file(path, elsewhere.get(path, 0))}
+                parts = {"": _read_content(path, path.read_bytes()[elsewhere.get(path, 0) :], own)}
             while name in found:  # another one of the same name but for its time
                 name += "+"
             found |= {name + part: output for part, output in parts.items()}
@@ -80,44 +79,58 @@ def read_outputs(root: Path, since_ns: int, *, beside: Mapping[Path, int] | None
 
 
 def keep_repeated_outputs(first: Outputs, second: Outputs) -> dict[str, Output]:
-    """Give what two runs of the same code leave alike; of text what is alike in it."""
-    kept, second = {}, _rename(first, second)
-    for path in first.keys() & second.keys():
-        a, b = first[path], second[path]
+    """Give what two runs of the same code leave alike; of text what is alike in it, of names without a number
+    that differs.
+    """
+    kept = {}
+    for path, other, common in _pair_names(first, second):
+        a, b = first[path], second[other]
         if a.kind == b.kind == "text":
-            kept[path] = Output("text", keep_repeated(a.content, b.content))
+            kept[common] = Output("text", keep_repeated(a.content, b.content))
         else:
-            kept[path] = a if a == b else Output("unsteady", "")
+            kept[common] = a if a == b else Output("unsteady", "")
     return kept
 
 
 def compare_outputs(expected: Outputs, actual: Outputs) -> Changes:
     """Compare the files that both sides have: a refactor may rename, add or drop some."""
-    actual = _rename(expected, actual)
-    found = [_compare_file(path, expected[path], actual.get(path)) for path in sorted(expected)]
+    pairs = {path: other for path, other, _ in _pair_names(expected, actual) if path == other or "#" in path}
+    found = [
+        _compare_file(path, expected[path], actual.get(pairs.get(path, ""))) for path in sorted(expected)
+    ]
     return Changes(*(tuple(chain.from_iterable(part)) for part in zip(*found, strict=True)))
 
 
-def _rename(first: Outputs, second: Outputs) -> Outputs:
-    """Give the second's files by the names of the first, where one has the name of another but for a number.
+def _pair_names(first: Outputs, second: Outputs) -> Iterator[tuple[str, str, str]]:
+    """Yield the two names of a file, and what they have in common: all, or all but numbers (`#`).
 
-    A run's folder may be called by its process. What is in a folder that differs so has its own name alone.
+    A run's folder may be called by its process. Where several files fit, none is taken for another one.
     """
-    for mask in (lambda path: (_DIGITS.sub("#", path.parent.as_posix()), path.name),
-                 lambda path: (_DIGITS.sub("#", path.as_posix()), "")):  # fmt: skip
-        left, right = _group(first.keys() - second.keys(), mask), _group(second.keys() - first.keys(), mask)
-        names = {right[key][0]: left[key][0] for key in left.keys() & right.keys()
-                 if len(left[key]) == len(right[key]) == 1}  # fmt: skip
-        second = {names.get(path, path): output for path, output in second.items()}
-    return second
+    same = first.keys() & second.keys()
+    yield from zip(same, same, same, strict=True)
+    left, right = first.keys() - same, second.keys() - same
+    for mask in (_mask_folder, _mask):
+        ours, theirs = _group(left, mask), _group(right, mask)
+        for common in ours.keys() & theirs.keys():
+            if len(ours[common]) == len(theirs[common]) == 1:
+                yield ours[common][0], theirs[common][0], common
+                left.discard(ours[common][0])
+                right.discard(theirs[common][0])
 
 
-def _group(
-    paths: Iterable[str], mask: Callable[[PurePosixPath], tuple[str, str]]
-) -> dict[tuple[str, str], list[str]]:
-    groups: dict[tuple[str, str], list[str]] = {}
+def _mask(path: str) -> str:
+    return re.sub(r"\d+", "#", path)
+
+
+def _mask_folder(path: str) -> str:
+    folder, slash, name = path.rpartition("/")
+    return _mask(folder) + slash + name
+
+
+def _group(paths: Iterable[str], mask: Callable[[str], str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
     for path in paths:
-        groups.setdefault(mask(PurePosixPath(path)), []).append(path)
+        groups.setdefault(mask(path), []).append(path)
     return groups
 
 
@@ -177,7 +190,7 @@ def _list_files(root: Path) -> Iterator[Path]:
         yield from (path for path in paths if path.is_file() and not path.is_symlink())
 
 
-def _read_archive(path: Path) -> dict[str, Output]:
+def _read_archive(path: Path, own: bytes) -> dict[str, Output]:
     """Give the checksums that a checkpoint of torch or NumPy's archive has in its table of contents.
 
     Of what else a checkpoint holds the fractions are compared: whole numbers are sizes and options.
@@ -192,7 +205,9 @@ def _read_archive(path: Path) -> dict[str, Output]:
         if {Path(name).suffix for name in entries} == {".npy"}:
             return {"": _tensors((*row, name) for name, row in entries.items())}
         if sum(size for size, _ in entries.values()) <= _MOST_PARSED:
-            return {f"/{name}": _read_content(Path(name), archive.read(name)) for name in sorted(entries)}
+            return {
+                f"/{name}": _read_content(Path(name), archive.read(name), own) for name in sorted(entries)
+            }
     return {}
 
 
@@ -215,17 +230,15 @@ def _is_passed_over(path: Path, root: Path) -> bool:
     return path.is_relative_to(root) or any(map(path.is_relative_to, homes)) or not path.is_file()
 
 
-def _read_file(path: Path, start: int = 0) -> Output:
-    return _read_content(path, path.read_bytes()[start:])
-
-
-def _read_content(path: Path, content: bytes) -> Output:
+def _read_content(path: Path, content: bytes, own: bytes) -> Output:
+    """Read a file; `own` is the path of the tree, another one in each verification, and counts nowhere."""
     if path.suffix == ".gz":
         with suppress(OSError, *_NO_FORMAT):
             unpacked = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(content, _MOST_PARSED)
-            return _read_content(path.with_suffix(""), unpacked)
+            return _read_content(path.with_suffix(""), unpacked, own)
     with suppress(*_NO_FORMAT):
-        return _read_format(path, content)
+        return _read_format(path, content, own)
+    content = content.replace(own, b"")
     if len(content) <= _MOST_PARSED and b"\0" not in content:
         with suppress(UnicodeDecodeError):
             text = content.decode()
@@ -237,7 +250,7 @@ def _read_content(path: Path, content: bytes) -> Output:
     return Output("bytes", f"{len(content)}:{zlib.crc32(content)}")
 
 
-def _read_format(path: Path, content: bytes) -> Output:
+def _read_format(path: Path, content: bytes, own: bytes) -> Output:
     """Read one of the formats that say what is a number.
 
     Raises:
@@ -254,7 +267,7 @@ def _read_format(path: Path, content: bytes) -> Output:
     if path.suffix == ".npy":
         return _tensors([(len(content), zlib.crc32(content), "")])
     if len(content) <= _MOST_PARSED and content.startswith(b"\x80") and content.endswith(b"."):
-        return _sum_up(_iterate_pickle(content), content)
+        return _sum_up(_iterate_pickle(content), content.replace(own, b""))
     raise ValueError
 
 

@@ -84,7 +84,7 @@ def record_run(
         return Run(
             side=tree.side,
             recording=recording,
-            stdout=join_streams(done.stdout, done.stderr).replace(str(copy.path), ""),
+            stdout=join_streams(done.stdout, done.stderr).replace(str(copy.top), ""),
             outputs=read_outputs(copy.top, began, beside=find_written(into)),
             broke=broke,
             evidence=evidence if broke else (),

@@ -320,7 +320,42 @@ def test_a_folder_that_is_called_by_its_process_is_the_same_folder():
               "log-92": Output("text", "loss 0.6\n"), "x3/c": Output("text", "loss 0.6\n")}  # fmt: skip
     kept = keep_repeated_outputs(first, second)
 
-    assert kept.keys() == {"run-81/a.txt", "run-81/b.txt", "log-81"}
+    assert kept.keys() == {"run-#/a.txt", "run-#/b.txt", "log-#"}
     now = {"run-103/a.txt": Output("text", "loss 0.7\n"), "run-103/b.txt": Output("text", "loss 0.5\n")}
-    changes = compare_outputs(kept, now)
-    assert changes == Changes(numbers=("run-81/a.txt: 'loss 0.5' -> 'loss 0.7'",), lost=("log-81",))
+    changes = Changes(numbers=("run-#/a.txt: 'loss 0.5' -> 'loss 0.7'",), lost=("log-#",))
+    assert compare_outputs(kept, now) == changes
+    assert (
+        compare_outputs(kept, keep_repeated_outputs(now, {f"run-104/{name[-5:]}": now[name] for name in now}))
+        == changes
+    )
+    steady = {"step-100.txt": Output("text", "loss 0.5\n")}
+    assert compare_outputs(steady, {"step-200.txt": Output("text", "loss 0.5\n")}) == Changes(
+        lost=("step-100.txt",)
+    )
+
+
+NAMES = st.sets(st.text(alphabet="a/12", min_size=1, max_size=5))
+
+
+@given(NAMES, NAMES)
+def test_a_run_has_all_that_is_kept_of_it(first, second):
+    """Whatever its files are called."""
+    runs = [{name: Output("bytes", "1:1") for name in names} for names in (first, second)]
+    kept = keep_repeated_outputs(*runs)
+
+    assert compare_outputs(kept, runs[0]) == compare_outputs(kept, runs[1]) == Changes()
+
+
+def test_the_path_of_the_tree_is_no_word_of_a_file(tmp_path):
+    """It is another one in each verification, and the first one's files may have been kept."""
+    found = []
+    for name, loss in (("trainkit-1-ab", 0.5), ("trainkit-2-cd", 0.5), ("trainkit-2-ef", 0.6)):
+        root = tmp_path / name / "tree"
+        root.mkdir(parents=True)
+        (root / "config.json").write_text(json.dumps({"cwd": str(root), "loss": loss}))
+        (root / "config.pkl").write_bytes(pickle.dumps({"cwd": str(root), "steps": 3}))
+        (root / "config.bin").write_bytes(b"\0" + os.fsencode(root))
+        found.append(read_outputs(root, 0))
+
+    assert compare_outputs(found[0], found[1]) == Changes()
+    assert [row.partition(":")[0] for row in compare_outputs(found[0], found[2]).numbers] == ["config.json"]
