@@ -47,6 +47,11 @@ class Body:
         return hash((strict_key(self.statements), *map(key_of, sorted(self.defaults))))
 
 
+def agree(reasons: Sequence[str]) -> str:
+    """Give why copies are meant, where all but one of them say so."""
+    return next(filter(None, reasons), "") if sum(map(bool, reasons)) >= len(reasons) - 1 else ""
+
+
 def plain(name: str) -> str:
     """Give a local name without the mark that says how it is used."""
     return name.lstrip("=*")

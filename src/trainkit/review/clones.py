@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from trainkit.review.bodies import Body, read_bodies
+from trainkit.review.bodies import Body, agree, read_bodies
 from trainkit.review.drift import MOST, describe_drift
 from trainkit.review.model import CloneClass, Place
 from trainkit.review.normal import Normaliser
@@ -145,7 +145,6 @@ def _make_class(shapes: Sequence[Shape], members: Sequence[Body]) -> CloneClass:
     grade = _grade(shapes, members)
     otherwise = {its for shape in first.otherwise for its in shape.bodies}  # written in another way
     alike = {its for its, score in like.items() if score >= _NEAR} - otherwise
-    reasons = [one.intended for one in members]
     return CloneClass(
         kind="function",
         grade=grade,
@@ -155,7 +154,7 @@ def _make_class(shapes: Sequence[Shape], members: Sequence[Body]) -> CloneClass:
         fingerprint=f"{hash(tuple(sorted(first.keys.elements()))) & (1 << 64) - 1:016x}",
         signature=f"{body.name}({', '.join(body.parameters)})",
         drift=describe_drift([one for one in members if one in alike]) if grade != "related" else (),
-        intended=next(filter(None, reasons), "") if sum(map(bool, reasons)) >= len(reasons) - 1 else "",
+        intended=agree([one.intended for one in members]),
     )
 
 

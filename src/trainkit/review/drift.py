@@ -132,13 +132,16 @@ def _at(body: Body, *statements: Statement) -> str:
 
 def _say(statements: Sequence[Statement], others: Sequence[Statement] = ()) -> str:
     """Give some of the words and names; those that the other statements do not have, where there are any."""
-    known = {word for one in others for word in (*one[4], *one[5])}
-    words = list(dict.fromkeys(word for one in statements for word in one[4] if word))
-    names = list(dict.fromkeys(name for one in statements for name in one[5]))
-    own = [word for word in words if word not in known], [name for name in names if name not in known]
+    (words, names), (known, known_names) = _list_said(statements), _list_said(others)
+    own = [word for word in words if word not in known], [name for name in names if name not in known_names]
     words, names = own if any(own) else (words, names)
     said = [repr(word) if " " in word else word for word in words[:4]]
-    return " ".join(said) or " ".join(dict.fromkeys(map(_show, names[:3]))) or "a statement"
+    return " ".join(said) or " ".join(names[:3]) or "a statement"
+
+
+def _list_said(statements: Sequence[Statement]) -> tuple[list[str], list[str]]:
+    words = dict.fromkeys(word for one in statements for word in one[4] if word)
+    return list(words), list(dict.fromkeys(_show(name) for one in statements for name in one[5]))
 
 
 def _show(name: str) -> str:

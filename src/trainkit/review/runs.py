@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from trainkit.review.bodies import Body, count_kinds, plain
+from trainkit.review.bodies import Body, agree, count_kinds, plain
 from trainkit.review.expressions import Statement
 from trainkit.review.model import CloneClass, Place
 from trainkit.review.normal import AS_METHOD
@@ -143,14 +143,11 @@ def _free_parts(run: Run, taken: Sequence[set[int]], least: int) -> Iterator[Run
 
 def _make_class(bodies: Sequence[Body], run: Run) -> CloneClass:
     parts = [bodies[number].statements[start : start + run.length] for number, start in run.positions]
-    places = [
-        _make_place(bodies[number], part) for (number, _), part in zip(run.positions, parts, strict=True)
-    ]
+    owners = [bodies[number] for number, _ in run.positions]
+    places = [_make_place(body, part) for body, part in zip(owners, parts, strict=True)]
     lines = [len({line for one in part if one[3] for line in range(one[2], one[3] + 1)}) for part in parts]
     number, start = run.positions[0]
     keys = tuple([one[0] for one in parts[0]])
-    owners = [bodies[number] for number, _ in run.positions]
-    reasons = [why_meant(body, place) for body, place in zip(owners, places, strict=True)]
     return CloneClass(
         kind="run",
         grade="equal",
@@ -159,7 +156,7 @@ def _make_class(bodies: Sequence[Body], run: Run) -> CloneClass:
         num_lines_saved=sum(lines) - max(lines),
         fingerprint=f"{hash(keys) & (1 << 64) - 1:016x}",
         signature=propose_signature(bodies[number], start, run.length),
-        intended=next(filter(None, reasons), "") if sum(map(bool, reasons)) >= len(reasons) - 1 else "",
+        intended=agree([why_meant(body, place) for body, place in zip(owners, places, strict=True)]),
     )
 
 

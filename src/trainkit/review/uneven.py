@@ -134,8 +134,7 @@ def gained(before: Sequence[Source], after: Sequence[Source]) -> list[Gained]:
     found = []
     for clones in find_functions(new):
         members = [in_new[place] for place in clones.members]
-        fresh = [body for body in members if body not in known and _is_large(body) and not body.intended]
-        fresh = [body for body in fresh if not any(contains(base, body) >= _MOVED for base in gone)]
+        fresh = [body for body in members if body not in known and _is_from_nowhere(body, gone)]
         if fresh and clones.grade != "related" and not clones.intended:
             found.append(Gained(clones, tuple(body.place for body in fresh)))
     return [*found, *_list_gained_runs(old, new, [place for one in found for place in one.new])]
@@ -143,6 +142,12 @@ def gained(before: Sequence[Source], after: Sequence[Source]) -> list[Gained]:
 
 def _read(sources: Sequence[Source]) -> list[Body]:
     return [body for source in sources for body in read_bodies(source)]
+
+
+def _is_from_nowhere(body: Body, gone: Sequence[Body]) -> bool:
+    if body.intended or not _is_large(body):
+        return False
+    return not any(contains(base, body) >= _MOVED for base in gone)
 
 
 def _is_large(body: Body) -> bool:
@@ -204,14 +209,16 @@ def _list_gained_runs(old: Sequence[Body], new: Sequence[Body], told: Sequence[P
         places = tuple(
             place
             for place in clones.members
-            if not (clones.intended or why_meant(by_name[place.path, place.name], place))
-            and not any(
-                one.path == place.path and one.line <= place.line and place.end <= one.end for one in told
-            )
+            if not why_meant(by_name[place.path, place.name], place)
+            and not any(_holds(one, place) for one in told)
             and any(path == place.path and place.line <= line <= place.end for path, line in begins)
         )
-        if places:
+        if places and not clones.intended:
             yield Gained(clones, places)
+
+
+def _holds(one: Place, other: Place) -> bool:
+    return one.path == other.path and one.line <= other.line and other.end <= one.end
 
 
 def _find_grown(old: Sequence[Body], new: Sequence[Body]) -> set[tuple[str, int]]:

@@ -24,19 +24,24 @@ def watch(folder: Path) -> None:
     seen: set[str] = set()
 
     def see(event: str, arguments: tuple[Any, ...]) -> None:
-        if event not in _KINDS:
-            return
-        with suppress(Exception):  # whatever it is, the program must not hear of it
-            path, flags = (arguments[0], arguments[2]) if event == "open" else (arguments[1], os.O_WRONLY)
-            if isinstance(path, int) or not flags & (os.O_WRONLY | os.O_RDWR):
-                return
-            name = os.path.realpath(os.fsdecode(path))
-            if name not in seen:
-                seen.add(name)
-                if not name.startswith(inside) and not name.endswith(".pyc"):
-                    file = Path(name)
-                    size = file.stat().st_size if flags & os.O_APPEND and file.is_file() else 0
-                    with (folder / f"written-{os.getpid()}.txt").open("a", encoding="utf-8") as told:
-                        told.write(json.dumps([name, size]) + "\n")
+        if event in _KINDS:
+            with suppress(Exception):  # whatever it is, the program must not hear of it
+                name, flags = _read_target(event, arguments)
+                if name not in seen and flags & (os.O_WRONLY | os.O_RDWR):
+                    seen.add(name)
+                    if not name.startswith(inside) and not name.endswith(".pyc"):
+                        _tell(folder, name, appends=bool(flags & os.O_APPEND))
 
     sys.addaudithook(see)
+
+
+def _read_target(event: str, arguments: tuple[Any, ...]) -> tuple[str, int]:
+    """Give the path and how it is opened; of a number, which has been told of as a path, an error."""
+    path, flags = (arguments[0], arguments[2]) if event == "open" else (arguments[1], os.O_WRONLY)
+    return os.path.realpath(os.fsdecode(path)), flags
+
+
+def _tell(folder: Path, name: str, *, appends: bool) -> None:
+    size = Path(name).stat().st_size if appends and Path(name).is_file() else 0
+    with (folder / f"written-{os.getpid()}.txt").open("a", encoding="utf-8") as file:
+        file.write(json.dumps([name, size]) + "\n")
