@@ -199,6 +199,8 @@ BAD_INPUTS = [
         2,
         r"usage: --forbid needs a TARGET; see trainkit imports --help",
     ),
+    (["imports", "jsonn"], None, 2, "unknown-target: there is no module 'jsonn'"),
+    (["imports", "a b"], None, 2, "unknown-target: 'a b' is no module, and no console script"),
     (
         ["imports", "--max-modules", "many", "json"],
         None,

@@ -13,6 +13,7 @@ from trainkit.review.drift import compare
 from trainkit.review.expressions import Statement
 from trainkit.review.measure import MODULE_BODY
 from trainkit.review.model import CloneClass, Place
+from trainkit.review.normal import AS_METHOD
 from trainkit.review.runs import LEAST_GATE, find_runs, list_long, share_windows, why_meant
 from trainkit.review.similar import contains, is_same_inlined
 from trainkit.review.sources import Source
@@ -78,12 +79,12 @@ def _pair_runs(
     runs: Sequence[CloneClass], old: Sequence[Body], now: Mapping[Body, Body]
 ) -> Iterator[tuple[CloneClass, list[tuple[Body, Body]]]]:
     """Give the members of each run as bodies: what each was, and what stands in its place now."""
-    by_name = _by_place(list_long(old))
+    placed = _by_place(old)
     aligned: dict[Body, Sequence[_Opcode]] = {}
     for run in runs:
         pairs = []
         for place in run.members:
-            body = by_name[place.path, place.name]
+            body = _find_owner(place, placed)
             if body not in now:
                 continue
             its = now[body]
@@ -98,8 +99,17 @@ def _pair_runs(
         yield run, pairs
 
 
-def _by_place(bodies: Sequence[Body]) -> dict[tuple[str, str], Body]:
-    return {(body.source.path, body.qualname or MODULE_BODY): body for body in bodies}
+def _find_owner(place: Place, bodies: Mapping[tuple[str, str], Sequence[Body]]) -> Body:
+    """Give the body that a run is of: of several of its name the one that it lies in."""
+    return next(body for body in bodies[place.path, place.name] if _holds(body.place, place))
+
+
+def _by_place(bodies: Sequence[Body]) -> dict[tuple[str, str], list[Body]]:
+    placed: dict[tuple[str, str], list[Body]] = defaultdict(list)
+    for body in bodies:
+        if body.kind != AS_METHOD:
+            placed[body.source.path, body.qualname or MODULE_BODY].append(body)
+    return placed
 
 
 def _follow(opcodes: Sequence[_Opcode], first: int, last: int) -> tuple[int, int, int]:
@@ -110,7 +120,7 @@ def _follow(opcodes: Sequence[_Opcode], first: int, last: int) -> tuple[int, int
         if what == "equal" and low < high:
             num_same += high - low
             parts.append((k + low - i, k + high - i))
-        elif low < high or first < i == j < last:
+        elif low < high:
             parts.append((k, m))
     return num_same, parts[0][0], parts[-1][1]
 
@@ -204,12 +214,12 @@ def _list_gained_runs(old: Sequence[Body], new: Sequence[Body], told: Sequence[P
     """Give runs in which a stretch begins that stands more often than before, in places not yet told."""
     long = list_long(old), list_long(new)
     begins = _find_grown(*long) & _find_fresh(*long)
-    by_name = _by_place(long[1])
+    placed = _by_place(new)
     for clones in find_runs(new, least=LEAST_GATE):
         places = tuple(
             place
             for place in clones.members
-            if not why_meant(by_name[place.path, place.name], place)
+            if not why_meant(_find_owner(place, placed), place)
             and not any(_holds(one, place) for one in told)
             and any(path == place.path and place.line <= line <= place.end for path, line in begins)
         )

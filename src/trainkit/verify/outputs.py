@@ -94,7 +94,7 @@ def keep_repeated_outputs(first: Outputs, second: Outputs) -> dict[str, Output]:
 
 def compare_outputs(expected: Outputs, actual: Outputs) -> Changes:
     """Compare the files that both sides have: a refactor may rename, add or drop some."""
-    pairs = {path: other for path, other, _ in _pair_names(expected, actual) if path == other or "#" in path}
+    pairs = {path: other for path, other, common in _pair_names(expected, actual) if path in (other, common)}
     found = [
         _compare_file(path, expected[path], actual.get(pairs.get(path, ""))) for path in sorted(expected)
     ]
@@ -204,11 +204,20 @@ def _read_archive(path: Path, own: bytes) -> dict[str, Output]:
             return _read_checkpoint(archive, entries, state)
         if {Path(name).suffix for name in entries} == {".npy"}:
             return {"": _tensors((*row, name) for name, row in entries.items())}
-        if sum(size for size, _ in entries.values()) <= _MOST_PARSED:
-            return {
-                f"/{name}": _read_content(Path(name), archive.read(name), own) for name in sorted(entries)
-            }
+        return _read_members(archive, own)
     return {}
+
+
+def _read_members(archive: zipfile.ZipFile, own: bytes) -> dict[str, Output]:
+    """Read what another program packed, unless it is large, or packed in a way that few are."""
+    entries = sorted(archive.infolist(), key=lambda entry: entry.filename)
+    is_plain = all(entry.compress_type in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} for entry in entries)
+    if not is_plain or sum(entry.file_size for entry in entries) > _MOST_PARSED:
+        return {}
+    return {
+        f"/{entry.filename}": _read_content(Path(entry.filename), archive.read(entry), own)
+        for entry in entries
+    }
 
 
 def _read_checkpoint(
@@ -234,8 +243,10 @@ def _read_content(path: Path, content: bytes, own: bytes) -> Output:
     """Read a file; `own` is the path of the tree, another one in each verification, and counts nowhere."""
     if path.suffix == ".gz":
         with suppress(OSError, *_NO_FORMAT):
-            unpacked = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(content, _MOST_PARSED)
-            return _read_content(path.with_suffix(""), unpacked, own)
+            stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            unpacked = stream.decompress(content, _MOST_PARSED)
+            if stream.eof and not stream.unused_data:  # else it is longer, or there are several
+                return _read_content(path.with_suffix(""), unpacked, own)
     with suppress(*_NO_FORMAT):
         return _read_format(path, content, own)
     content = content.replace(own, b"")

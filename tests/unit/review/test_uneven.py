@@ -70,6 +70,9 @@ def test_a_run_was_fixed_in_one_of_three_scripts():
     assert [(place.path, place.name) for place in found.changed] == [("b.py", "main1")]
     assert [place.path for place in found.untouched] == ["a.py", "c.py"]
     assert found.what == ("b.py:15: nanmean where b.py:13 has mean",)
+    longer = RUN.replace("    silu =", "    weight.clamp_(0)\n    silu =")
+    (found,) = uneven(base, sources(**SCRIPTS | {"c": script(2, longer)}))
+    assert found.what == ("c.py:18: clamp_ is not in the baseline",)
 
 
 def test_what_is_no_fix_of_a_run_is_silent():
@@ -82,12 +85,32 @@ def test_what_is_no_fix_of_a_run_is_silent():
         SCRIPTS | {"a": script(0, "    print(0)\n" + RUN + "    print(1)\n")},
         SCRIPTS | {"a": script(0, "    apply(x, weight, log)\n") + "\n\n" + helper},
         SCRIPTS | {"a": script(0, "")},
+        SCRIPTS | {"a": script(0, "".join(RUN.splitlines(keepends=True)[:5]))},
         {"a": SCRIPTS["a"]},
     ):
         assert uneven(base, sources(**after)) == []
     meant = {name: text.replace("def ", "# trainkit: copy because\ndef ") for name, text in SCRIPTS.items()}
     assert (
         uneven(sources(**meant), sources(**meant | {"a": meant["a"].replace("gelu.mean", "gelu.max")})) == []
+    )
+
+
+def test_a_run_inside_of_copied_functions_is_followed():
+    """In a function within a function that is a copy itself; of two of one name nothing is said."""
+    inner = script(0, RUN).replace("\n", "\n    ").rstrip(" ")
+    copies = dict.fromkeys("ab", f"def outer(cost):\n    start(cost)\n    {inner}    return main0(cost)\n")
+    base = sources(**copies, c=SCRIPTS["c"])
+    (found,) = uneven(base, sources(**copies, c=script(2, FIXED_RUN)))
+    pair = "def main2():\n    pass\n\n\n"
+
+    assert [(place.path, place.name) for place in found.changed] == [("c.py", "main2")]
+    assert {place.path for place in found.untouched} == {"a.py", "b.py"}
+    assert (
+        uneven(
+            sources(**SCRIPTS | {"c": pair + SCRIPTS["c"]}),
+            sources(**SCRIPTS | {"c": pair + script(2, FIXED_RUN)}),
+        )
+        == []
     )
 
 
@@ -121,5 +144,11 @@ def test_a_new_shared_run_is_gained():
         "    width = read()\n", "    width = read()\n    # trainkit: allow duplication because\n"
     )
     assert gained(base, sources(a=long, b=meant + "    print(0)\n" * 20)) == []
+    rest, third = "    print(0)\n" * 20, pasted.replace("start", "begin")
+    three = sources(a=long, b=pasted + rest)
+    assert gained(three, sources(a=long, b=pasted + rest, c=meant.replace("start", "begin") + rest)) == []
+    two_meant = {"a": long.replace("def ", "# trainkit: copy because\ndef ", 1), "b": meant + rest}
+    assert gained(sources(**two_meant), sources(**two_meant, c=third + rest)) == []
+    assert len(gained(three, sources(a=long, b=pasted + rest, c=third + rest))) == 1
     twice = sources(a=long, b=long)
     assert gained(twice, sources(a=long, b=long + "    log(3)\n")) == []

@@ -190,6 +190,30 @@ def test_what_is_packed_is_read(read):
     )
 
 
+def test_what_is_packed_otherwise_is_bytes(read):
+    """Two archives in one file, one that is large, a packing that few can read."""
+    rows = "".join(f"{i}\n" for i in range(10))
+
+    def join(last):
+        return lambda path: path.write_bytes(gzip.compress(b"1", mtime=0) + gzip.compress(last, mtime=0))
+
+    def fill(last):
+        return lambda path: path.write_bytes(gzip.compress(b"0" * 9_000_000 + last, mtime=0))
+
+    def squeeze(text):
+        def write(path):
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+                archive.writestr(zipfile.ZipInfo("a"), text, zipfile.ZIP_LZMA)
+
+        return write
+
+    before, now = (
+        read(a_gz=join(last), b_gz=fill(last), c_zip=squeeze(rows + last.decode())) for last in (b"2", b"3")
+    )
+
+    assert compare_outputs(before, now).others == ("out/a.gz", "out/b.gz", "out/c.zip")
+
+
 def test_a_script_in_training_is_another_one(read):
     """Its numbers are the same: what differs is how its modules are set."""
     module = torch.nn.Dropout(0.5)
@@ -301,13 +325,14 @@ def test_a_program_s_files_elsewhere_are_its_outputs(make_project, tmp_path):
     """A result that is written to an absolute path, by whatever process of the program."""
     path = tmp_path / "result.json"
     files = {
-        "main.py": "import subprocess, sys\nsubprocess.run([sys.executable, 'child.py'])\n",
+        "main.py": "import os, subprocess, sys\nprint(os.getcwd())\nsubprocess.run([sys.executable, 'child.py'])\n",
         "child.py": f"open({str(path)!r}, 'w').write('0.5')\n",
     }
     with open_trees(make_project(files).path, None) as (tree, _):
         run = record_run(tree, RunOptions(command=("python", "main.py")), into=tmp_path / "trace")
 
     assert run.outputs == {str(path): Output("text", "0.5")}
+    assert run.stdout == "\n\x1e"  # without the path of the tree
 
 
 def test_a_folder_that_is_called_by_its_process_is_the_same_folder():
@@ -332,6 +357,9 @@ def test_a_folder_that_is_called_by_its_process_is_the_same_folder():
     assert compare_outputs(steady, {"step-200.txt": Output("text", "loss 0.5\n")}) == Changes(
         lost=("step-100.txt",)
     )
+    dated = {"run-#/step-100.txt": Output("text", "loss 0.5\n")}
+    changes = compare_outputs(dated, {"run-#/step-200.txt": Output("text", "loss 0.5\n")})
+    assert changes == Changes(lost=("run-#/step-100.txt",))
 
 
 NAMES = st.sets(st.text(alphabet="a/12", min_size=1, max_size=5))

@@ -160,7 +160,7 @@ TEXTS = st.text(alphabet="ab s:%./-12\n\r\x1e\x1b\u00b2", max_size=60)
 @given(TEXTS, TEXTS)
 @example("digest 76082a6e4ce4", "digest 76082a6e4ce4")
 @example("built Sun Nov 29 03:24:58 2026 in 3.1s", "built Sun Nov 29 03:25:02 2026 in 3.2s")
-@example("line 5:00 7", "line 5:00 7")
+@example("at 12:30line 5 loss", "at 12:31line 5 loss")
 def test_what_repeats_equals_both_that_it_was_made_of(first, second):
     """Whatever is printed: nothing of a run can differ from what is kept of it."""
     kept = keep_repeated(first, second)
