@@ -25,7 +25,7 @@ from trainkit.errors import CannotJudgeError, ConfigError, UsageError
 from trainkit.gate import judge, read_tables
 from trainkit.repo.process import WITHOUT_COVERAGE
 from trainkit.report.text import render_text
-from trainkit.verdict import Status, exit_status
+from trainkit.verdict import Status, Verdict, exit_status
 
 _ABOUT = (
     "Guard what comes along when a module is imported, a console script starts or a command runs. "
@@ -66,14 +66,19 @@ def run(argv: list[str]) -> int:
         progress=progress_printer(),
         keep=kept.append,
     )
-    unknown = [each for each in judgement.verdicts[0].findings if each.rule == "unknown-target"]
-    if unknown:  # a slip of the pen, here and in the table: in a gate the other guards go on
-        raise ConfigError([(each.rule, each.message) for each in unknown])
+    _refuse_unknown(judgement.verdicts[0])
     print(render_text(judgement.verdicts, **text_options()))  # type: ignore[arg-type]
     print_annotations(root, judgement.verdicts)
     if judgement.verdicts[0].status is not Status.ERROR:
         _show(kept, options.save)
     return exit_status(judgement.verdicts)
+
+
+def _refuse_unknown(verdict: Verdict) -> None:
+    """Take a target that is nowhere for a slip of the pen; in a gate the other guards go on."""
+    unknown = [(each.rule, each.message) for each in verdict.findings if each.rule == "unknown-target"]
+    if unknown:
+        raise ConfigError(unknown)
 
 
 def make_parser() -> Parser:
