@@ -105,6 +105,18 @@ def test_a_run_that_breaks_says_what_would_help(project):
     assert "Python processes with -I, -E or -S, compute is not compared" in " ".join(shared.stdout.split())
 
 
+def test_a_submodule_that_the_clone_lacks_is_named(make_project):
+    """Only where a program misses something: an empty folder alone is nobody's business."""
+    modules = '[submodule "lib"]\n\tpath = third/lib\n\turl = ../lib\n'
+    project = make_project({".gitmodules": modules, "train.py": "import lib_of_it\n"})
+
+    done = project.trainkit("verify", "--base", "HEAD", "--", "python", "train.py")
+
+    assert done.returncode == 3
+    assert "the submodule third/lib is empty there: git submodule update --init" in " ".join(done.stdout.split())
+    assert "ModuleNotFoundError: No module named 'lib_of_it'" in done.stdout
+
+
 def test_traces_are_recorded_shown_and_compared(project):
     """Two files: equal to itself; with another learning rate not, and the hyper-parameter is named."""
     tiny, run = project

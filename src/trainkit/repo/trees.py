@@ -57,9 +57,9 @@ def open_trees(
     changed there since is not held against the candidate.
 
     The candidate is a copy of what git tracks and of untracked files it does not ignore, environments
-    left out. Both lie
-    in one temporary folder that is removed at the end, also after SIGTERM and Ctrl-C; what a killed
-    run left behind is removed at the next. `overlay` is a patch that is applied to both.
+    left out. Submodules come along: as they are, or at the commit that a revision names, if the user's
+    clone has it. Both lie in one temporary folder that is removed at the end, also after SIGTERM and
+    Ctrl-C; what a killed run left behind is removed at the next. `overlay` is a patch applied to both.
 
     Raises:
         UsageError: no such revision, no git repository at all, or the overlay does not apply.
@@ -86,6 +86,7 @@ def open_trees(
             if side in commits:
                 name, commit = commits[side]
                 stack.enter_context(_worktree(toplevel, top, commit))
+                _check_out_submodules(toplevel, top, commit)
                 revision = f"{name} ({commit[:10]})"
             else:
                 _copy_working_tree(toplevel, top)
@@ -215,6 +216,41 @@ def _worktree(toplevel: Path, path: Path, commit: str) -> Iterator[None]:
         _remove_worktree(toplevel, path)
 
 
+def _check_out_submodules(origin: Path, top: Path, commit: str) -> None:
+    """Put the submodules of a commit into its tree, over the objects that the user's clone has of them.
+
+    One that it lacks stays an empty folder, as git leaves it.
+    """
+    listed = [line.partition("\t") for line in git(origin, "ls-tree", "-rz", commit).split("\0")]
+    for inner, name in ((fields.split()[2], name) for fields, _, name in listed if fields[:6] == "160000"):
+        source, target = _find_submodule(origin, commit, name), top / name
+        if source is None:
+            continue
+        try:
+            git(top, "clone", "--quiet", "--shared", "--no-checkout", str(source), name)
+            git(target, "checkout", "--quiet", "--detach", inner)
+            _check_out_submodules(source, target, inner)
+            shutil.rmtree(target / ".git")  # the candidate's has none
+        except CannotJudgeError:  # such as a commit that was never fetched
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir(exist_ok=True)
+
+
+def _find_submodule(origin: Path, commit: str, path: str) -> Path | None:
+    """Give the user's repository of a submodule: where it stands, or what git kept of one that went."""
+    if (origin / path / ".git").exists():
+        return origin / path
+    with suppress(CannotJudgeError):
+        common = Path(origin, git(origin, "rev-parse", "--git-common-dir"))
+        blob = f"--blob={commit}:.gitmodules"
+        for entry in git(origin, "config", blob, "-z", "--get-regexp", r"^submodule\..*\.path$").split("\0"):
+            key, _, value = entry.partition("\n")
+            kept = common / "modules" / key.removeprefix("submodule.").removesuffix(".path")
+            if value == path and kept.is_dir():
+                return kept
+    return None
+
+
 def _remove_worktree(toplevel: Path, path: Path) -> None:
     """Remove this one; never `worktree prune`, which forgets those on a disk that is not mounted now."""
     shutil.rmtree(path, ignore_errors=True)
@@ -223,7 +259,7 @@ def _remove_worktree(toplevel: Path, path: Path) -> None:
 
 
 def _copy_working_tree(toplevel: Path, target: Path) -> None:
-    target.mkdir()
+    target.mkdir(parents=True)
     links: dict[Path, bool] = {toplevel: False}
 
     def lies_behind_a_link(folder: Path) -> bool:
@@ -236,9 +272,13 @@ def _copy_working_tree(toplevel: Path, target: Path) -> None:
             source, copy = toplevel / name, target / name
             if lies_behind_a_link(source.parent):  # a tracked folder that is a link now: copied as one
                 continue
-            if source.is_symlink() or source.is_file():  # a deleted or a submodule's folder is neither
+            if source.is_symlink() or source.is_file():  # a deleted one is neither
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, copy, follow_symlinks=False)
+            elif (source / ".git").exists() and not name.endswith(
+                "/"
+            ):  # a submodule; a mere clone has a slash
+                _copy_working_tree(source, copy)
     except OSError as error:
         raise CannotJudgeError("tree-not-copied", f"the candidate tree: {error}") from error
 

@@ -132,28 +132,25 @@ def _stopped_by_us(recording: Recording) -> bool:
 
 def _advise_share(tree: Tree, copy: Tree, done: Completed) -> str:
     """Name what the user's folder has and the tree lacks, of the paths in an error message."""
-    modules = _list_submodules(tree)
-    if modules and "ModuleNotFoundError" in done.stderr:
-        return f"; submodules are not copied: --share {shlex.quote(modules[0])}"
-    if not re.search(
-        r"FileNotFound|No such file|not found|does not exist|cannot find", done.stderr + done.stdout
-    ):
+    said = done.stderr + done.stdout
+    missed = r"FileNotFound|ModuleNotFound|No such file|not found|does not exist|cannot find"
+    if not re.search(missed, said):
         return ""
-    for text in _QUOTED.findall(done.stderr + done.stdout):
+    for text in _QUOTED.findall(said):
         relative = text.removeprefix(str(copy.path)).removeprefix(str(tree.origin)).lstrip("/")
         for path in (Path(relative), Path(relative).parent):
             if path.parts and (tree.origin / path).exists() and not (copy.path / path).exists():
                 return f"; git ignores {path}, which your folder has: --share {shlex.quote(str(path))}"
+    for name in _list_empty_submodules(tree):
+        if "ModuleNotFound" in said or name in said:
+            help_ = f"git submodule update --init, or git -C {shlex.quote(name)} fetch"
+            return f"; the submodule {name} is empty there: {help_}"
     return ""
 
 
-def _list_submodules(tree: Tree) -> list[str]:
-    """Give the folders of git submodules that the user has and the tree lacks."""
-    path = tree.path / ".gitmodules"
+def _list_empty_submodules(tree: Tree) -> list[str]:
+    """Give the submodules that the user's clone lacks, or lacks at the commit of the tree."""
+    path = tree.top / ".gitmodules"
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     names = re.findall(r"^\s*path\s*=\s*(.+?)\s*$", text, re.MULTILINE)
-    return [
-        name
-        for name in names
-        if any(Path(tree.origin, name).glob("*")) and not any(Path(tree.path, name).glob("*"))
-    ]
+    return [name for name in names if not any(Path(tree.top, name).glob("*"))]

@@ -271,3 +271,62 @@ def test_what_a_killed_run_left_is_removed_by_the_next(project):
     finally:
         living.terminate()
         living.communicate(timeout=30)
+
+
+@pytest.fixture
+def with_submodule(make_project):
+    """A project with a submodule in a submodule, whose second commit takes a newer one of it."""
+    inner = make_project({"deep.py": "D = 1\n"}, "inner")
+    library = make_project({"lib.py": "L = 1\n"}, "library")
+    project = make_project({"a.py": ""})
+    for owner, added, path in ((library, inner, "deep"), (project, library, "third/lib")):
+        owner.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(added.path), path)
+        owner.commit("a submodule")
+    project.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive")
+    checkout = type(project)(project.path / "third/lib")
+    checkout.write("lib.py", "L = 2\n")
+    checkout.commit("newer")
+    project.commit("takes it")
+    return project
+
+
+def test_submodules_are_what_each_side_names(with_submodule):
+    """Also one in another, and changes in it that are not committed; what the user has is only read."""
+    with_submodule.write("third/lib/lib.py", "L = 3\n")
+    with_submodule.write("third/lib/deep/new.py", "")
+    before = with_submodule.state(), with_submodule.git("-C", "third/lib", "status", "--porcelain")
+    with open_trees(with_submodule.path, "HEAD~1") as (candidate, baseline):
+        assert (candidate.path / "third/lib/lib.py").read_text() == "L = 3\n"
+        assert (candidate.path / "third/lib/deep/new.py").exists()
+        assert (baseline.path / "third/lib/lib.py").read_text() == "L = 1\n"
+        assert (baseline.path / "third/lib/deep/deep.py").exists()
+        assert not (baseline.path / "third/lib/deep/new.py").exists()
+        assert not [*candidate.path.glob("third/**/.git"), *baseline.path.glob("third/**/.git")]
+        with copy_tree(baseline) as copy:
+            assert (copy.path / "third/lib/lib.py").read_text() == "L = 1\n"
+    with open_trees(with_submodule.path, "HEAD~1", head="HEAD") as (candidate, _):
+        assert (candidate.path / "third/lib/lib.py").read_text() == "L = 2\n"
+    assert (with_submodule.state(), with_submodule.git("-C", "third/lib", "status", "--porcelain")) == before
+
+
+def test_a_submodule_that_the_candidate_no_longer_has_is_in_the_baseline(with_submodule):
+    """A refactor that takes its code into the project: git keeps what it had of it."""
+    with_submodule.git("rm", "--quiet", "third/lib")
+    with_submodule.write("third/lib/lib.py", "L = 2\n")
+    with_submodule.commit("its code is ours now")
+    with open_trees(with_submodule.path, "HEAD~1") as (candidate, baseline):
+        assert (baseline.path / "third/lib/lib.py").read_text() == "L = 2\n"
+        assert (candidate.path / "third/lib/lib.py").read_text() == "L = 2\n"
+
+
+def test_a_submodule_that_the_clone_lacks_is_empty(with_submodule, tmp_path):
+    """Never taken at another commit instead; a clone without it, and one that has not fetched its commit."""
+    with_submodule.git("clone", "--quiet", str(with_submodule.path), str(tmp_path / "clone"))
+    clone = type(with_submodule)(tmp_path / "clone")
+    with open_trees(clone.path, "HEAD~1") as (candidate, baseline):
+        assert not any((candidate.path / "third/lib").glob("*"))
+        assert not any((baseline.path / "third/lib").glob("*"))
+    clone.git("-c", "protocol.file.allow=always", "clone", "--quiet", str(tmp_path / "library"), "third/lib")
+    with open_trees(clone.path, "HEAD~1", head="HEAD") as (candidate, baseline):
+        assert (baseline.path / "third/lib/lib.py").read_text() == "L = 1\n"
+        assert not any((candidate.path / "third/lib").glob("*"))  # that commit was never pushed
