@@ -113,7 +113,9 @@ def test_a_submodule_that_the_clone_lacks_is_named(make_project):
     done = project.trainkit("verify", "--base", "HEAD", "--", "python", "train.py")
 
     assert done.returncode == 3
-    assert "the submodule third/lib is empty there: git submodule update --init" in " ".join(done.stdout.split())
+    assert "the submodule third/lib is empty there: git submodule update --init" in " ".join(
+        done.stdout.split()
+    )
     assert "ModuleNotFoundError: No module named 'lib_of_it'" in done.stdout
 
 

@@ -103,6 +103,7 @@ class Recorder:
     def _forget_pending(self) -> None:
         self._loaded: tuple[int, str] = (0, "")
         self._calls: list[list[str]] = []
+        self._folded: dict[str, int] = {}  # flag -> calls that are no longer kept one by one
         self._evaluating: dict[int, tuple[int, list[str]]] = {}  # root -> a parameter, its last call with "g"
         self._reads: list[str] = []
         self._saved: list[list[str]] = []
@@ -305,7 +306,8 @@ class Recorder:
             self._count_mode("autocast")
         if self.light:
             # In full: what an evaluation computed leads to nothing that is compared later.
-            call = [flag, "", "" if flag == "t" else digest_values(output)]
+            is_seen_later = flag == "t" and (self.step or self._thread)
+            call = [flag, "", "" if is_seen_later else digest_values(output)]
         else:
             call = [flag, digest_values(args, kwargs), digest_values(output)]
         if flag == "g":
@@ -330,6 +332,7 @@ class Recorder:
         if last is None:
             self._calls.append(call)
         else:
+            self._folded[call[0]] = self._folded.get(call[0], 0) + 1
             last[1:] = [chain_digests(last[1], call[1]), chain_digests(last[2], *call[1:])]
 
     @_never_raise
@@ -376,7 +379,9 @@ class Recorder:
 
     @_never_raise
     def _see_loss(self, tensors: Any) -> None:
-        self._thread = self._thread or threading.get_ident()
+        if not self._thread:
+            self._thread = threading.get_ident()
+            self._drop_outputs_of_training()
         self._recognise_training(tensors)
         if self._manual is not None and not self._met_root:
             self._see_manual_update()
@@ -391,6 +396,18 @@ class Recorder:
             parameters = [parameter for parameter in held if parameter.requires_grad]
             parameters = parameters or self._known.adopt_leaves(tensors)
             self._manual = (parameters, [digest_quick(parameter) for parameter in parameters], [])
+
+    def _drop_outputs_of_training(self) -> None:
+        """The light pass needs them no longer: from the first backward on the loss tells of them."""
+        for call in self._calls if self.light else ():
+            if call[0] == "t":
+                call[2] = ""
+
+    def _count_all_as_evaluation(self) -> None:
+        """Where no backward came nothing was trained, whatever mode the model was in."""
+        for call in self._calls:
+            call[0] = "e"
+        self._folded = {"e": sum(self._folded.values())}
 
     def _has_new_parameters(self) -> bool:
         assert self._manual is not None
@@ -555,6 +572,8 @@ class Recorder:
                 event[name] = value
         if self._loaded[0]:
             event["loaded"] = self._loaded
+        if self._folded.get("e"):
+            event["folded"] = self._folded["e"]
         if self._outputs:
             event["outputs"] = "".join(self._outputs)
             if self._called != self._order:
@@ -596,6 +615,8 @@ class Recorder:
             if self.deep is not None:
                 self._finish_deep()
             self._known.adopt_bystanders(self._torch.nn.Module)
+            if not (self._thread or self.step):
+                self._count_all_as_evaluation()
             self.write(
                 {
                     "event": "end",

@@ -23,6 +23,7 @@ class Summary:
     num_evaluations: int = 0
     num_saved: int = 0
     num_resumed: int = 0
+    evaluates: bool = False  # and does nothing else: no backward, no step
     trained: bool = False  # a step changed a parameter
     not_finite: str = ""  # the first loss that is no number, with its step
     only_not_finite: bool = True
@@ -94,13 +95,17 @@ class Side:
 
     def _take(self, event: Event) -> Event:
         summary = self.summary
-        summary.num_evaluations += sum(call[0] == "e" for call in event.get("calls", ()))
+        calls = event.get("calls", ())
+        summary.num_evaluations += sum(call[0] == "e" for call in calls) + event.get("folded", 0)
         summary.num_saved += len(event.get("saved", ()))
         summary.num_resumed += event.get("resumed", 0)
         if event["event"] == "end":
             summary.complete, summary.stopped = True, event["stopped"]
             summary.compiled = event["compiled"] > 0
             summary.elsewhere = event.get("elsewhere", 0) > 0
+            summary.evaluates = bool(calls) and not (
+                summary.num_steps or "loss" in event or summary.elsewhere
+            )
             summary.environment = event["environment"]
             first = [tensor.digest for tensor in self.parameters]
             summary.trained |= split(event["values"])[: len(first)] != first

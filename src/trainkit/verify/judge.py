@@ -42,6 +42,7 @@ class Pair:
     number: int
     num_processes: int
     steps: tuple[int, ...]  # of the baseline's processes
+    evaluates: bool = False  # none of them does anything else
     in_turn: bool = False  # some programs began when others had ended
 
 
@@ -91,17 +92,24 @@ def compare_processes(
         raise CannotJudgeError("nothing-recorded", "no process called backward or an optimizer's step")
     number = _choose(found, stages)
     which = f"process {number} of {len(found)}" if len(found) > 1 else ""
-    steps = tuple(item.expected.num_steps for item in found)
-    return Pair(comparison=found[number], which=which, number=number, num_processes=len(found), steps=steps)
+    return Pair(
+        comparison=found[number],
+        which=which,
+        number=number,
+        num_processes=len(found),
+        steps=tuple(item.expected.num_steps for item in found),
+        evaluates=all(side.evaluates for item in found for side in (item.expected, item.actual)),
+    )
 
 
 def _choose(found: Sequence[Comparison], stages: Sequence[int]) -> int:
-    """Give the number of the process that diverged first, else of one that was cut off, else 0."""
+    """Give the number of the process that diverged first, else of one that was cut off, else that trained."""
     diverged = [number for number, item in enumerate(found) if item.first]
     if diverged:
         return min(diverged, key=lambda number: (stages[number] if stages else 0, *_rank_of(found[number])))
     cut = (i for i, item in enumerate(found) if not (item.expected.complete and item.actual.complete))
-    return next(cut, 0)
+    trained = (i for i, item in enumerate(found) if item.num_steps)
+    return next(cut, next(trained, 0))
 
 
 def _rank_of(comparison: Comparison) -> tuple[int, int]:
@@ -152,10 +160,11 @@ class _Judge:
         pair = compare_recordings(expected.recording, actual.recording)
         comparison = pair.comparison
         vacuous = judge_vacuous(pair)
+        if comparison.first is None and not (vacuous and comparison.num_steps):
+            equal = self._judge_equal(pair, expected, actual)
+            return vacuous if vacuous and equal.status is not Status.DIVERGED else equal
         if vacuous:
             return vacuous
-        if comparison.first is None:
-            return self._judge_equal(pair, expected, actual)
         if comparison.light and self.record:
             return _judge_wavering(comparison, self._judge_in_full(self.record, comparison))
         if not self.record or not self.deep:
@@ -286,10 +295,10 @@ def _judge_files(pair: Pair, numbers: list[str]) -> Verification:
 def _diverge_beside(
     pair: Pair, where: str, cause: Cause, *, location: Location | None = None, notes: tuple[str, ...] = ()
 ) -> Verification:
-    counts = _count(pair.comparison.expected)
+    counts, rest = _count(pair.comparison.expected), "all else" if pair.evaluates else "training"
     return Verification(
         status=Status.DIVERGED,
-        summary=f"diverged in {where} alone, {cause.phase}: training is identical over {counts}; {cause}",
+        summary=f"diverged in {where} alone, {cause.phase}: {rest} is identical over {counts}; {cause}",
         cause=cause,
         process=pair.which,
         comparison=pair.comparison,
@@ -321,6 +330,8 @@ def conclude(pair: Pair, location: Location | None = None, *, notes: tuple[str, 
     told = (*comparison.notes, *_reword_facts(comparison), *notes)
     if comparison.expected.elsewhere or comparison.actual.elsewhere:
         told += (_UNSEEN,)
+    if pair.evaluates:
+        told += ("nothing is trained: no word on training",)
     counts = _count(comparison.expected)
     words = f"bitwise identical over {counts}"
     status = Status.NOTED if told else Status.IDENTICAL
@@ -332,7 +343,9 @@ def conclude(pair: Pair, location: Location | None = None, *, notes: tuple[str, 
 
 
 def _count(summary: Summary) -> str:
-    parts = [f"{summary.num_steps} step{'s' if summary.num_steps != 1 else ''}"]
+    parts = []
+    if not summary.evaluates:
+        parts = [f"{summary.num_steps} step{'s' if summary.num_steps != 1 else ''}"]
     for number, word in (
         (summary.num_evaluations, "evaluation pass"),
         (summary.num_saved, "save"),
@@ -398,11 +411,11 @@ def judge_vacuous(pair: Pair) -> Verification | None:
         return None
     for side, summary_of in (("baseline", left), ("candidate", right)):
         reason = ""
-        if not summary_of.num_steps:
+        if not summary_of.num_steps and not pair.evaluates:
             reason = "took no optimizer step"
         elif summary_of.num_backwards and summary_of.only_not_finite:
             reason = f"computed no numbers: {summary_of.not_finite}, and no finite one"
-        elif not summary_of.trained:
+        elif summary_of.num_steps and not summary_of.trained:
             reason = "trained nothing: no step changed a parameter"
         elif not summary_of.complete:
             steps = summary_of.num_steps

@@ -619,6 +619,37 @@ def test_many_evaluations_do_not_hide_in_training(differ):
     assert differ(source, "net(x).pow", "net[3](net[2](net[1](net[0](x)))).pow").first is None
 
 
+FORWARD_ONLY = """
+import torch
+torch.manual_seed(1)
+net = torch.nn.Linear(3, 2)
+for number in range(300):
+    net(torch.full((1, 3), float(number)))
+"""
+
+
+@pytest.mark.parametrize("level", ["light", "full"])
+def test_forward_passes_without_a_backward_are_evaluations(run, differ, level):
+    """Though the model was left in training mode, with gradients on; the last one counts, too."""
+    end = run(FORWARD_ONLY, level=level).end()
+
+    assert {call[0] for call in end["calls"]} == {"e"}
+    assert len(end["calls"]) + end["folded"] == 300
+    assert (
+        differ(FORWARD_ONLY, "for number", "with torch.no_grad(): net.eval()\nfor number", level=level).first
+        is None
+    )
+    first = differ(FORWARD_ONLY, "float(number)", "number + (number == 299) / 1024", level=level).first
+    assert ("evaluated", True) in [(item.key, item.hard) for item in first.differences]
+
+
+def test_the_light_pass_drops_what_a_first_backward_tells(run):
+    """Outputs are digested until then: nothing else would tell of a program that only evaluates."""
+    first = run(TRAINING, level="light").steps()[0]
+
+    assert [call for call in first["calls"] if call[0] == "t"] == [["t", "", ""]]
+
+
 # change in the training program -> the first divergence
 IN_TRAINING = {
     "lr": (

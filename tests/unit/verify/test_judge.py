@@ -492,8 +492,19 @@ def make_nan(script):
         step["loss"] = ["nan"]
 
 
+def make_evaluating(script):
+    """Only the evaluation and the save at the end."""
+    script.steps.clear()
+    return script
+
+
+def make_idle(script):
+    make_evaluating(script)
+    del script.end["calls"]
+
+
 VACUOUS = {
-    "took no optimizer step": lambda script: script.steps.clear(),
+    "took no optimizer step": make_idle,
     "trained nothing: no step changed a parameter": make_untrained,
     "computed no numbers: loss nan at step 1, and no finite one": make_nan,
     "was cut off after 3 steps (killed; --steps ends it before)": lambda script: setattr(script, "end", None),
@@ -509,6 +520,48 @@ def test_vacuous_equality_is_inconclusive(judge, script, reason):
 
     assert result.status is Status.INCONCLUSIVE
     assert result.summary == f"the baseline {reason}; that both sides agree means nothing"
+
+
+def test_a_program_that_only_evaluates_is_compared_and_no_word_on_training(judge, make_run, script):
+    """A refactor of evaluate.py: exit status 0, with a note; beside one that trains it needs none."""
+    trains = script.copy()
+    make_evaluating(script)
+
+    result = judge(script, script)
+    beside = judge(make_run(script, trains), make_run(script, trains))
+
+    assert (result.status, result.summary) == (
+        Status.NOTED,
+        "bitwise identical over 1 evaluation pass, 1 save",
+    )
+    assert result.notes == ("nothing is trained: no word on training",)
+    assert (beside.status, beside.summary) == (
+        Status.IDENTICAL,
+        "bitwise identical over 3 steps in 2 processes",
+    )
+
+
+@pytest.mark.parametrize("more", [{"loss": ["0x1p+0"]}, {"elsewhere": 1}])
+def test_training_that_is_not_seen_to_its_end_is_no_evaluation(judge, script, more):
+    """A backward whose update does not show, and what other threads did."""
+    make_evaluating(script).end |= more
+
+    assert judge(script, script).status is Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("make", "rest"),
+    [(make_evaluating, "all else is identical over 1 evaluation pass, 1 save"), (make_idle, "training is")],
+)
+def test_what_is_printed_counts_without_a_step_too(judge, make_run, script, make, rest):
+    """An accuracy that differs is no equality that means nothing."""
+    make(script)
+    runs = [make_run(script, stdout=text) for text in ("acc 0.5\n", "acc 0.25\n")]
+
+    result = judge(*runs, record=lambda *_: runs[1])
+
+    assert result.status is Status.DIVERGED
+    assert "'acc 0.5' -> 'acc 0.25'" in result.summary and rest in result.summary
 
 
 def test_a_candidate_that_was_cut_off_is_inconclusive(judge, script):
