@@ -159,12 +159,12 @@ class _Judge:
             return broken
         pair = compare_recordings(expected.recording, actual.recording)
         comparison = pair.comparison
-        vacuous = judge_vacuous(pair)
-        if comparison.first is None and not (vacuous and comparison.num_steps):
+        if comparison.first is None:
+            vacuous = judge_vacuous(pair)
+            if vacuous and comparison.num_steps:
+                return vacuous
             equal = self._judge_equal(pair, expected, actual)
             return vacuous if vacuous and equal.status is not Status.DIVERGED else equal
-        if vacuous:
-            return vacuous
         if comparison.light and self.record:
             return _judge_wavering(comparison, self._judge_in_full(self.record, comparison))
         if not self.record or not self.deep:
