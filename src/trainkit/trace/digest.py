@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 NAME = "crc32+adler32/dot64"
 _PLAIN = (bool, int, float, complex)
-_NUMERIC = ("untyped_storage", "__array_interface__", "_untyped_storage")  # the last is of typed storages
 _SMALL = 8192  # bytes
 _BLOCK = 32768  # words whose weights stay in the cache
 _PIECE, _NUM_PIECES = 1024, 8  # what `digest_sample` looks at, in bytes
@@ -241,7 +240,7 @@ def iterate_named_leaves(
 
     Of an object that is no container only tensors and arrays count: other numbers may be times.
     """
-    if isinstance(value, _PLAIN) or any(hasattr(value, attribute) for attribute in _NUMERIC):
+    if isinstance(value, _PLAIN) or _is_numeric(type(value)):
         yield name, value
     elif id(value) not in seen and len(seen) < 24:
         seen = seen | {id(value)}
@@ -255,14 +254,20 @@ def iterate_named_leaves(
                     yield leaf
 
 
+def _is_numeric(kind: type) -> bool:
+    """Tell whether values of a class are tensors, arrays or storages; classes are saved, too."""
+    found = hasattr(kind, "untyped_storage") or hasattr(kind, "__array_interface__")
+    return found or any(base.__name__ == "TypedStorage" for base in kind.__mro__)
+
+
 def _list_items(value: Any) -> list[tuple[str, Any]] | None:
     """Give what a container holds with its names; None of an object that is none."""
     if isinstance(value, dict):
         return [(key if isinstance(key, str) else "*", item) for key, item in list(value.items())]
     if isinstance(value, (list, tuple)):
         return [("*", item) for item in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return [(key, getattr(value, key, None)) for key in value.__dataclass_fields__]
+    if hasattr(type(value), "__dataclass_fields__"):  # an object may answer to any name
+        return [(key, getattr(value, key, None)) for key in type(value).__dataclass_fields__]
     return None
 
 

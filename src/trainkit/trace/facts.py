@@ -117,7 +117,7 @@ def flatten(value: Any, name: str, depth: int = 4) -> Rows:
         return {}
     if isinstance(value, dict):
         items = [(str(key), item) for key, item in value.items() if isinstance(key, str)]
-    elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+    elif hasattr(type(value), "__dataclass_fields__"):
         items = [(key, getattr(value, key, None)) for key in value.__dataclass_fields__]
     elif type(value).__name__ in {"Namespace", "SimpleNamespace", "AttributeDict", "DictConfig"} or (
         type(value).__name__.lower().endswith(("config", "args", "arguments", "options", "hparams", "params"))

@@ -704,7 +704,7 @@ def _finish_at_exit(recorder: Recorder) -> None:
 
 
 def _first_tensor(output: Any) -> Any:
-    if hasattr(output, "untyped_storage"):
+    if hasattr(type(output), "untyped_storage"):
         return output
     return next((leaf for leaf in iterate_leaves(output) if hasattr(leaf, "untyped_storage")), None)
 

@@ -22,8 +22,8 @@ from trainkit import trace
 from trainkit.repo.git import git
 from trainkit.repo.trees import Tree
 from trainkit.trace.store import find_recording
+from trainkit.verify.formats import Output
 from trainkit.verify.options import RunOptions
-from trainkit.verify.outputs import Output
 from trainkit.verify.run import Run
 
 _MOST_ENTRIES = 30
@@ -63,7 +63,7 @@ def make_key(tree: Tree, options: RunOptions, overlay: Path | None) -> str:
 def _list_own_sources() -> Iterator[Path]:
     """Give what decides what a kept run holds: the recorder, and what is kept of lines and files."""
     yield from sorted(Path(trace.__file__).parent.glob("*.py"))
-    yield from (Path(__file__).with_name(f"{name}.py") for name in ("outputs", "printed", "run"))
+    yield from (Path(__file__).with_name(f"{name}.py") for name in ("formats", "outputs", "printed", "run"))
 
 
 def _list_stamps(root: Path) -> list[tuple[str, int, int]]:
@@ -95,8 +95,15 @@ def load(key: str) -> Run | None:
             os.utime(folder)
             left = json.loads((folder / "outputs.json").read_text(encoding="utf-8"))
             outputs = {path: Output(*output) for path, output in left.items()}
-            noise = tuple(json.loads((folder / "noise.json").read_text(encoding="utf-8")))
-            return Run(side="baseline", recording=recording, stdout=stdout, outputs=outputs, noise=noise)
+            rest = json.loads((folder / "rest.json").read_text(encoding="utf-8"))
+            return Run(
+                side="baseline",
+                recording=recording,
+                stdout=stdout,
+                outputs=outputs,
+                noise=tuple(rest["noise"]),
+                unsteady=tuple(rest["unsteady"]),
+            )
     return None
 
 
@@ -110,7 +117,8 @@ def keep(key: str, run: Run) -> None:
             shutil.copy2(path, writing / path.name)
         (writing / "stdout.txt").write_text(run.stdout, encoding="utf-8")
         (writing / "outputs.json").write_text(json.dumps(run.outputs), encoding="utf-8")
-        (writing / "noise.json").write_text(json.dumps(run.noise), encoding="utf-8")
+        rest = {"noise": run.noise, "unsteady": run.unsteady}
+        (writing / "rest.json").write_text(json.dumps(rest), encoding="utf-8")
         forget(key)
         writing.rename(target)
     except OSError:

@@ -18,7 +18,7 @@ from trainkit.trace.store import Event, Recording
 from trainkit.verdict import Status
 from trainkit.verify.classify import Cause, classify
 from trainkit.verify.edits import MOVED, Ranks
-from trainkit.verify.outputs import compare_outputs
+from trainkit.verify.outputs import Changes, compare_outputs
 from trainkit.verify.printed import compare_printed, list_lost
 from trainkit.verify.result import Verification
 from trainkit.verify.run import Run, keep_what_repeats
@@ -30,6 +30,7 @@ _UNSEEN = (
     "what other threads than the training one, torch.func.grad, or Python processes with -I, -E or -S, "
     "compute is not compared"
 )
+_NOT_STEADY = "random generators whose state differs between two runs of the baseline are not compared"
 _ORDER = ("init", "data", "eval", "forward", "loss", "backward", "clip", "optimizer", "schedule")
 
 
@@ -44,19 +45,31 @@ class Pair:
     steps: tuple[int, ...]  # of the baseline's processes
     evaluates: bool = False  # none of them does anything else
     in_turn: bool = False  # some programs began when others had ended
+    unsteady: tuple[str, ...] = ()  # random generators that are not compared
 
 
-def compare_recordings(expected: Recording, actual: Recording) -> Pair:
-    """Compare the processes of two commands, ranks in order.
+def compare_recordings(expected: Recording, actual: Recording, *, unsteady: Sequence[str] = ()) -> Pair:
+    """Compare the processes of two commands, ranks in order; not the random generators that are `unsteady`.
 
     Raises:
         CannotJudgeError: nothing was recorded, or a trace is damaged.
     """
     expected, actual = align(expected, actual)
     stages, programs = expected.stages(), expected.programs()
-    pair = compare_processes(iter(expected.processes()), iter(actual.processes()), stages=stages)
+    left, right = (
+        (_leave_out(process, unsteady) for process in side.processes()) for side in (expected, actual)
+    )
+    pair = compare_processes(left, right, stages=stages)
     words = programs[pair.number] if len(set(programs)) > 1 else ""
-    return replace(pair, which=f"{pair.which}, {words}".removesuffix(", "), in_turn=len(set(stages)) > 1)
+    which = f"{pair.which}, {words}".removesuffix(", ")
+    return replace(pair, which=which, in_turn=len(set(stages)) > 1, unsteady=tuple(unsteady))
+
+
+def _leave_out(events: Iterator[Event], generators: Sequence[str]) -> Iterator[Event]:
+    for event in events:
+        if "rng" in event:
+            event["rng"] = {name: state for name, state in event["rng"].items() if name not in generators}
+        yield event
 
 
 def align(expected: Recording, actual: Recording) -> tuple[Recording, Recording]:
@@ -138,7 +151,9 @@ def judge_runs(
     Raises:
         CannotJudgeError: a trace is damaged.
     """
-    judge = _Judge(record=record, edited=edited, rank=rank, deep=deep, progress=progress)
+    judge = _Judge(
+        record=record, edited=edited, rank=rank, deep=deep, progress=progress, unsteady=expected.unsteady
+    )
     return judge.judge(expected, actual)
 
 
@@ -151,13 +166,14 @@ class _Judge:
     rank: Callable[[], tuple[Ranks, Ranks]]
     deep: bool
     progress: Callable[[str], None]
+    unsteady: tuple[str, ...]
 
     def judge(self, expected: Run, actual: Run, *, zoomed: int = 0) -> Verification:
         """Judge two runs, which may hold the deep pass of step `zoomed`."""
         broken = _judge_broken(expected, actual)
         if broken:
             return broken
-        pair = compare_recordings(expected.recording, actual.recording)
+        pair = compare_recordings(expected.recording, actual.recording, unsteady=self.unsteady)
         comparison = pair.comparison
         if comparison.first is None:
             vacuous = judge_vacuous(pair)
@@ -188,12 +204,12 @@ class _Judge:
 
     def _judge_equal(self, pair: Pair, expected: Run, actual: Run) -> Verification:
         """Of sides that trained alike what they printed and left in files counts, too, if that repeats."""
-        printed = compare_printed(expected.stdout, actual.stdout)
-        files = compare_outputs(expected.outputs, actual.outputs)
-        if (printed or files.numbers) and self.record and self.deep:
-            kept = keep_what_repeats(actual, self.record("candidate", {}))
-            printed = compare_printed(expected.stdout, kept.stdout)
-            files = compare_outputs(expected.outputs, kept.outputs)
+        printed, files, lost = _compare_left(expected, actual)
+        if (printed or files.numbers or lost) and self.record and self.deep:
+            again = self.record("candidate", {})
+            printed, files, _ = _compare_left(expected, keep_what_repeats(actual, again))
+            lost_again = {_old(line) for line in _compare_left(expected, again)[2]}
+            lost = [line for line in lost if _old(line) in lost_again]
             if printed:
                 at = pair.comparison.reads[0] if pair.comparison.reads else -1
                 runs = self._zoom(self.record, _step_of(pair, at), at, pair)
@@ -201,7 +217,6 @@ class _Judge:
                 return _judge_printed(pair, printed, location)
             if files.numbers:
                 return _judge_files(pair, list(files.numbers))
-        lost = [*files.lost, *list_lost(expected.stdout, actual.stdout)]
         notes = (*_shorten("other bytes, which may mean the same, in ", files.others),
                  *_shorten("the candidate prints or leaves less, or in other words: ", lost))  # fmt: skip
         return conclude(pair, notes=notes)
@@ -238,6 +253,17 @@ class _Judge:
         if all(item.step for item in deep) and _same_step(deep[0].step, deep[1].step):
             told += ", and there both sides agree: they differ only when compiled"
         return location, [told]
+
+
+def _compare_left(expected: Run, actual: Run) -> tuple[tuple[str, str] | None, Changes, list[str]]:
+    """Compare what two runs printed and left: the first other numbers, the files, what is lost."""
+    files = compare_outputs(expected.outputs, actual.outputs)
+    lost = [*files.lost, *list_lost(expected.stdout, actual.stdout)]
+    return compare_printed(expected.stdout, actual.stdout), files, lost
+
+
+def _old(line: str) -> str:
+    return line.partition(" -> ")[0]
 
 
 def _step_of(pair: Pair, at: int) -> int:
@@ -330,6 +356,8 @@ def conclude(pair: Pair, location: Location | None = None, *, notes: tuple[str, 
     told = (*comparison.notes, *_reword_facts(comparison), *notes)
     if comparison.expected.elsewhere or comparison.actual.elsewhere:
         told += (_UNSEEN,)
+    if pair.unsteady:
+        told += (f"{_NOT_STEADY}: {', '.join(pair.unsteady)}",)
     if pair.evaluates:
         told += ("nothing is trained: no word on training",)
     counts = _count(comparison.expected)

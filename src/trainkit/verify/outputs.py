@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import pickletools
 import re
-import struct
 import sys
 import zipfile
 import zlib
@@ -14,31 +11,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from trainkit.verify.formats import (
+    MOST_PARSED,
+    NO_FORMAT,
+    Output,
+    iterate_pickle,
+    list_tensors,
+    read_format,
+    sum_up,
+)
 from trainkit.verify.printed import compare_printed, keep_repeated, list_lost
 
 _MOST_TEXT = 256 << 10  # of a file that is compared line by line
-_MOST_PARSED = 8 << 20  # of a file of which the numbers alone are compared; larger ones are other bytes
 _MOST_BYTES = 512 << 20  # read of all files; archives say their checksums themselves
 _SLACK_NS = 20_000_000  # a file's time of change is that of the kernel's last tick
 _STAMP = re.compile(r"\d{6,}|\d+(?:-\d\d){2}")  # in the name of a run's folder
 _EVENTS = re.compile(r"(tfevents)\..*")  # a time, the machine, the process
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-_SPELT = re.compile(r"(BIN)?(INT|FLOAT)\d?|LONG\d?")  # opcodes of pickle
 _PASSED_OVER = {".git", "__pycache__", ".pytest_cache"}
-# What readers raise of a file that is damaged, or has the name of a format alone.
-_NO_FORMAT = (ValueError, LookupError, TypeError, AttributeError, EOFError, struct.error, zlib.error)
 _STATE, _SCRIPT = ", beside tensors", ", settings of modules"  # behind the path of a checkpoint, of a script
-
-
-class Output(NamedTuple):
-    """One file: its text, its tensors (a line "size:CRC-32:name" each, in order), the checksum of its bytes,
-    or how many numbers it holds and what they amount to in any order; `unsteady` is one that does not repeat.
-    """
-
-    kind: str  # "text", "tensors", "numbers", "bytes" or "unsteady"
-    content: str
 
 
 Outputs = Mapping[str, Output]  # path in the tree -> what it holds
@@ -197,13 +190,13 @@ def _read_archive(path: Path, own: bytes) -> dict[str, Output]:
     """
     if not zipfile.is_zipfile(path):
         return {}
-    with suppress(zipfile.BadZipFile, RuntimeError, *_NO_FORMAT), zipfile.ZipFile(path) as archive:
+    with suppress(zipfile.BadZipFile, RuntimeError, *NO_FORMAT), zipfile.ZipFile(path) as archive:
         entries = {entry.filename: (entry.file_size, entry.CRC) for entry in archive.infolist()}
         state = next((name for name in entries if name.rpartition("/")[2] == "data.pkl"), "")
         if state:
             return _read_checkpoint(archive, entries, state)
         if {Path(name).suffix for name in entries} == {".npy"}:
-            return {"": _tensors((*row, name) for name, row in entries.items())}
+            return {"": list_tensors((*row, name) for name, row in entries.items())}
         return _read_members(archive, own)
     return {}
 
@@ -212,7 +205,7 @@ def _read_members(archive: zipfile.ZipFile, own: bytes) -> dict[str, Output]:
     """Read what another program packed, unless it is large, or packed in a way that few are."""
     entries = sorted(archive.infolist(), key=lambda entry: entry.filename)
     is_plain = all(entry.compress_type in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} for entry in entries)
-    if not is_plain or sum(entry.file_size for entry in entries) > _MOST_PARSED:
+    if not is_plain or sum(entry.file_size for entry in entries) > MOST_PARSED:
         return {}
     return {
         f"/{entry.filename}": _read_content(Path(entry.filename), archive.read(entry), own)
@@ -223,13 +216,13 @@ def _read_members(archive: zipfile.ZipFile, own: bytes) -> dict[str, Output]:
 def _read_checkpoint(
     archive: zipfile.ZipFile, entries: Mapping[str, tuple[int, int]], state: str
 ) -> dict[str, Output]:
-    found = {"": _tensors((*row, "") for name, row in entries.items() if "/data/" in name)}
-    if entries[state][0] <= _MOST_PARSED:
+    found = {"": list_tensors((*row, "") for name, row in entries.items() if "/data/" in name)}
+    if entries[state][0] <= MOST_PARSED:
         content = archive.read(state)
         if any("/code/" in name for name in entries):  # TorchScript: whether it is in training, for one
             return found | {_SCRIPT: Output("bytes", f"{len(content)}:{zlib.crc32(content)}")}
-        values = _iterate_pickle(content)
-        found[_STATE] = _sum_up(value for value in values if isinstance(value, float))
+        values = iterate_pickle(content)
+        found[_STATE] = sum_up(value for value in values if isinstance(value, float))
     return found
 
 
@@ -242,108 +235,19 @@ def _is_passed_over(path: Path, root: Path) -> bool:
 def _read_content(path: Path, content: bytes, own: bytes) -> Output:
     """Read a file; `own` is the path of the tree, another one in each verification, and counts nowhere."""
     if path.suffix == ".gz":
-        with suppress(OSError, *_NO_FORMAT):
+        with suppress(OSError, *NO_FORMAT):
             stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-            unpacked = stream.decompress(content, _MOST_PARSED)
+            unpacked = stream.decompress(content, MOST_PARSED)
             if stream.eof and not stream.unused_data:  # else it is longer, or there are several
                 return _read_content(path.with_suffix(""), unpacked, own)
-    with suppress(*_NO_FORMAT):
-        return _read_format(path, content, own)
+    with suppress(*NO_FORMAT):
+        found = read_format(path, content, own)
+        return found._replace(content=found.content.replace(os.fsdecode(own), ""))
     content = content.replace(own, b"")
-    if len(content) <= _MOST_PARSED and b"\0" not in content:
+    if len(content) <= MOST_PARSED and b"\0" not in content:
         with suppress(UnicodeDecodeError):
             text = content.decode()
             return (
-                Output("text", text)
-                if len(content) <= _MOST_TEXT
-                else _sum_up(_NUMBER.findall(text), content)
+                Output("text", text) if len(content) <= _MOST_TEXT else sum_up(_NUMBER.findall(text), content)
             )
     return Output("bytes", f"{len(content)}:{zlib.crc32(content)}")
-
-
-def _read_format(path: Path, content: bytes, own: bytes) -> Output:
-    """Read one of the formats that say what is a number.
-
-    Raises:
-        Exception: one of `_NO_FORMAT`: it is none of them.
-    """
-    if path.suffix == ".safetensors":
-        start = 8 + int.from_bytes(content[:8], "little")
-        header = json.loads(content[8:start])
-        ends = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
-        parts = {name: content[start + begin : start + end] for name, (begin, end) in ends.items()}
-        return _tensors((len(part), zlib.crc32(part), name) for name, part in parts.items())
-    if "tfevents" in path.name:
-        return _sum_up(_iterate_events(content))
-    if path.suffix == ".npy":
-        return _tensors([(len(content), zlib.crc32(content), "")])
-    if len(content) <= _MOST_PARSED and content.startswith(b"\x80") and content.endswith(b"."):
-        return _sum_up(_iterate_pickle(content), content.replace(own, b""))
-    raise ValueError
-
-
-def _tensors(rows: Iterable[tuple[int, int, str]]) -> Output:
-    lines = [f"{size}:{checksum}:{' '.join(name.split())}" for size, checksum, name in sorted(rows)]
-    return Output("tensors", "\n".join(lines))
-
-
-def _sum_up(values: Iterable[float | str], content: bytes = b"") -> Output:
-    """Add checksums up: a table may be sorted otherwise, and keys be written in another order."""
-    count = total = 0
-    for count, value in enumerate(values, start=1):  # noqa: B007
-        total += zlib.crc32((str(value) if isinstance(value, int) else float(value).hex()).encode())
-    return Output("numbers", f"{count}:{total}:{zlib.crc32(content)}")
-
-
-def _iterate_pickle(content: bytes) -> Iterator[float]:
-    """Yield the numbers that a pickle spells, and a checksum for each string of bytes; nothing is run.
-
-    Raises:
-        ValueError: it is no pickle, or damaged.
-    """
-    for opcode, argument, _ in pickletools.genops(content):
-        if isinstance(argument, bytes | bytearray):
-            yield zlib.crc32(argument)
-        elif isinstance(argument, int | float) and _SPELT.fullmatch(opcode.name):
-            yield argument
-
-
-def _iterate_events(content: bytes) -> Iterator[float]:
-    """Yield a checksum of each scalar that TensorBoard is told: step, tag and value, without the time.
-
-    Records are framed by lengths (TFRecord), their fields as protocol buffers: event.proto, summary.proto.
-    """
-    at = 0
-    while at < len(content):
-        (size,) = struct.unpack_from("<Q", content, at)
-        event = dict(_iterate_fields(content[at + 12 : at + 12 + size]))
-        at += size + 16
-        for _, value in _iterate_fields(event.get(5, b"")):
-            scalar = dict(_iterate_fields(value))
-            if 2 in scalar:
-                yield zlib.crc32(repr((event.get(2), scalar.get(1), scalar[2])).encode())
-
-
-def _iterate_fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """Yield (number, value) of the fields of a protocol buffer: whole numbers, or their bytes."""
-    at = 0
-
-    def read_varint() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = message[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-
-    while at < len(message):
-        key = read_varint()
-        if key & 7 == 0:
-            yield key >> 3, read_varint()
-            continue
-        size = {1: 8, 5: 4}.get(key & 7) or read_varint()
-        yield key >> 3, message[at : at + size]
-        at += size

@@ -42,6 +42,9 @@ _STAMP = re.compile(
 )
 # The meter of a progress bar, behind which a program goes on to print in the same line.
 _METER = re.compile(r"(\d\S{0,30} \[\d+:\d\d[^\]\n]*\])(?=[^\n\r])")
+# A bar that is not full yet, its times taken out: it is drawn when there is time for it.
+_UNFINISHED = re.compile(r"(?<!\d)\d{1,2}%\|.*\[<")
+_PLACE = "\x1d"  # around how far such a bar is
 _RATE = re.compile(r"\w/s\b|\bs/\w")  # a meter is printed when there is time for it
 _WARNING = re.compile(r"\.py:\d+: \w*Warning\b")  # the line behind it is one of the program
 _ORIGIN = re.compile(r"(?<![a-z])(?:git|dirty|diff|commit|branch|revision|host)(?![a-z])", re.IGNORECASE)
@@ -79,8 +82,19 @@ def list_lost(expected: str, actual: str) -> list[str]:
     told: list[str] = []
     for left, right in zip(_read_lines(expected), _read_lines(actual), strict=False):
         lost, new = list(_list_more(left, right)), list(_list_more(right, left))
-        told += map("{!r} -> {!r}".format, lost, new) if len(lost) == len(new) else map(repr, lost)
+        if len(lost) == len(new):
+            told += [f"{one!r} -> {two!r}" for one, two in map(_cut_both, lost, new)]
+        else:
+            told += [repr(line[:_WIDTH]) for line in lost]
     return told
+
+
+def _cut_both(one: str, two: str) -> tuple[str, str]:
+    """Cut two long lines around where they first differ."""
+    common = next((at for at, both in enumerate(zip(one, two, strict=False)) if len(set(both)) > 1), len(one))
+    start = max(0, common - _WIDTH // 2) if max(len(one), len(two)) > _WIDTH else 0
+    left, right = ("…" * (start > 0) + line[start : start + _WIDTH] for line in (one, two))
+    return left, right
 
 
 def _list_more(these: list[_Line], those: list[_Line]) -> Iterator[str]:
@@ -90,7 +104,7 @@ def _list_more(these: list[_Line], those: list[_Line]) -> Iterator[str]:
         text = "0".join(words)
         counts = not (_is_meter(words) or _ORIGIN.search(text)) and re.search(r"\w", text)
         if counts and len(ours) > len(theirs.get(words, [])):
-            yield _show(words, ours[-1])
+            yield _join(words, _hide_volatile(words, ours[-1])).replace(_UNSTEADY, "#").strip()
 
 
 def keep_repeated(first: str, second: str) -> str:
@@ -112,7 +126,7 @@ def _read_lines(text: str) -> list[list[_Line]]:
 def _list_lines(text: str) -> Iterator[str]:
     warned = False
     for line in _METER.sub(r"\1\n", text).splitlines():
-        if not (warned and line.startswith("  ")):
+        if not ((warned and line.startswith("  ")) or _UNFINISHED.search(line)):
             yield _clean(line)
         warned = bool(_WARNING.search(line))
 
@@ -128,7 +142,9 @@ def _clean(line: str) -> str:
 
 
 def _read_line(line: str) -> _Line:
-    return tuple(_NUMBER.split(line)), _NUMBER.findall(line)
+    place = " ".join(re.findall(r"\d+/\d+", line)) if _UNFINISHED.search(line) else ""
+    first, *words = _NUMBER.split(line)
+    return (f"{_PLACE}{place}{_PLACE}{first}" if place else first, *words), _NUMBER.findall(line)
 
 
 def _group(lines: list[_Line]) -> dict[_Words, list[list[str]]]:
@@ -165,7 +181,7 @@ def _agree(words: _Words, before: list[str], now: list[str]) -> bool:
 
 
 def _is_meter(words: _Words) -> bool:
-    return bool(_RATE.search("0".join(words)))
+    return words[0].startswith(_PLACE) or bool(_RATE.search("0".join(words)))
 
 
 def _is_result(words: _Words, index: int, before: str, now: str) -> bool:
@@ -207,16 +223,21 @@ def _read_label(words: _Words, index: int) -> str:
     return rest if re.search("[a-z]", rest, re.IGNORECASE) else label
 
 
-def _show(words: _Words, numbers: list[str], others: list[str] | None = None) -> str:
+def _hide_volatile(words: _Words, numbers: list[str]) -> list[str]:
+    return ["#" if _is_volatile(words, index, number) else number for index, number in enumerate(numbers)]
+
+
+def _show(words: _Words, numbers: list[str], others: list[str]) -> str:
     """Give the line, cut around the first number that is another one among `others`."""
-    shown = ["#" if _is_volatile(words, index, number) else number for index, number in enumerate(numbers)]
+    shown = _hide_volatile(words, numbers)
     line = _join(words, shown).replace(_UNSTEADY, "#").strip()
-    if others is None or len(line) <= _WIDTH:
-        return line[:_WIDTH]
+    if len(line) <= _WIDTH:
+        return line
     index = next(i for i, both in enumerate(zip(numbers, others, strict=True)) if _is_result(words, i, *both))
     start = max(0, len(_join(words[: index + 1], shown[:index]).lstrip()) - _WIDTH // 2)
     return "…" * (start > 0) + line[start : start + _WIDTH]
 
 
 def _join(words: _Words, numbers: list[str]) -> str:
-    return "".join(word + number for word, number in zip(words, [*numbers, ""], strict=True))
+    line = "".join(word + number for word, number in zip(words, [*numbers, ""], strict=True))
+    return line.rpartition(_PLACE)[2]

@@ -33,6 +33,7 @@ class Run:
     stdout: str = ""  # and standard error, see `join_streams`
     outputs: Outputs = field(default_factory=dict)
     noise: tuple[str, ...] = ()  # what differs in a second run of the same code, and decides nothing
+    unsteady: tuple[str, ...] = ()  # random generators that something draws from that does not repeat
     broke: str = ""
     evidence: tuple[str, ...] = ()
 

@@ -22,6 +22,7 @@ from trainkit.trace.digest import (
     digest_sample,
     digest_tensor,
     digest_values,
+    iterate_named_leaves,
 )
 
 FLOATS = st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=2, max_size=12)
@@ -342,6 +343,30 @@ def test_nested_values_are_digested_by_value():
     assert digest_values(Unknown(), 1) == digest_values(Unknown(), 1)
     assert digest_values(1) != digest_values(1.0)
     assert digest_values(1) != digest_values(True)
+
+
+class AnswersToAnyName:
+    """As the configurations of many programs are."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+@dataclasses.dataclass
+class Sizes:
+    """A table of settings whose class itself is saved."""
+
+    width: int = 3
+
+
+def test_classes_and_objects_with_any_attribute_hold_no_values():
+    """What a pickled learner holds beside its weights: types of tensors, arrays and tables, odd objects."""
+    odd = [torch.Tensor, np.ndarray, np.float32, Sizes, torch.nn.Linear, AnswersToAnyName()]
+
+    assert list(iterate_named_leaves({"kinds": odd, "weight": 1})) == [(".weight", 1)]
+    assert [leaf for _, leaf in iterate_named_leaves([Sizes(), np.float32(2)])] == [3, 2]
+    storage = torch.ones(2).storage()
+    assert digest_values(storage) != digest_values(torch.zeros(2).storage())
 
 
 def test_one_tensor_has_its_own_digest():

@@ -17,7 +17,7 @@ def kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "0000-1-1.jsonl").write_text("{}\n")
     run = Run(side="baseline", recording=find_recording(tmp_path), stdout="loss 0.5",
-              outputs={"a.npy": Output("tensors", "4:1")}, noise=("a note",))  # fmt: skip
+              outputs={"a.npy": Output("tensors", "4:1")}, noise=("a note",), unsteady=("python",))  # fmt: skip
     cache.keep("key", run)
     return run
 
@@ -26,7 +26,8 @@ def test_all_of_a_run_is_kept_until_it_is_forgotten(kept):
     """What it printed, left in files, and what is said of it anyway."""
     found = cache.load("key")
 
-    assert (found.stdout, found.outputs, found.noise) == (kept.stdout, kept.outputs, kept.noise)
+    assert (found.stdout, found.outputs) == (kept.stdout, kept.outputs)
+    assert (found.noise, found.unsteady) == (kept.noise, kept.unsteady)
     cache.forget("key")
     assert cache.load("key") is None
 
@@ -34,7 +35,7 @@ def test_all_of_a_run_is_kept_until_it_is_forgotten(kept):
 def test_another_way_of_reading_what_is_kept_is_another_entry():
     """Files and lines are kept in a form that the code decides: all of it is in the key."""
     names = {path.name for path in cache._list_own_sources() if path.is_file()}
-    assert {"record.py", "digest.py", "outputs.py", "printed.py", "run.py"} <= names
+    assert {"record.py", "digest.py", "formats.py", "outputs.py", "printed.py", "run.py"} <= names
 
 
 def test_a_damaged_entry_is_none(kept, tmp_path):

@@ -328,6 +328,21 @@ def test_a_result_that_differed_once_is_unstable(judge, make_run, script):
     assert result.summary == "step 2, loss: loss of micro_step 1 differed, and did not when recorded again"
 
 
+def test_an_unsteady_generator_hides_no_other_one(judge, make_run, script):
+    """It is left out of both sides, whatever pass they are of, and told."""
+    actual = script.copy()
+    for step in actual.steps:
+        step["rng"]["python"] = "other"
+    before = make_run(script, unsteady=("python",))
+    same = judge(before, actual)
+    actual.steps[1]["rng"]["torch"] = "other"
+
+    assert judge(script, actual).status is Status.DIVERGED
+    assert same.status is Status.NOTED
+    assert same.notes[0].endswith("two runs of the baseline are not compared: python")
+    assert "rng" in judge(before, actual, record=lambda *_: pytest.fail("recorded"), deep=False).summary
+
+
 def test_weights_that_were_only_paired_wrongly_are_no_sign_of_it(judge, make_run, script):
     """Equal at first and renamed: the light pass pairs them by order, the full one by what training does."""
     script.parameters = [["a", "float32[2]", "0"], ["b", "float32[2]", "0"]]
@@ -667,12 +682,13 @@ def test_other_lines_are_passed_over(judge, make_run, script, before, now):
 
 
 def test_lines_that_are_lost_are_a_note(judge, make_run, script):
-    """A refactor may word them otherwise, and it may forget to report."""
+    """A refactor may word them otherwise, and it may forget to report; but not by chance."""
     runs = printed(make_run, script, "loss 0.1234\n", "cost 0.9999\n")
 
-    result = judge(*runs, record=lambda *_: pytest.fail("recorded"))
+    result = judge(*runs, record=lambda *_: runs[1])
 
     assert result.status is Status.NOTED
+    assert judge(*runs, record=lambda *_: runs[0]).status is Status.IDENTICAL
     assert result.notes == (
         "the candidate prints or leaves less, or in other words: 'loss 0.1234' -> 'cost 0.9999'",
     )

@@ -4,14 +4,19 @@ import gzip
 import json
 import os
 import pickle
+import sqlite3
 import struct
+import sys
 import tempfile
 import time
 import warnings
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
+import h5py
 import numpy as np
+import polars
 import pytest
 import torch
 from hypothesis import given
@@ -72,7 +77,34 @@ def tell(*scalars):
     return write
 
 
+def tabulate(*scores):
+    def write(path):
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("CREATE TABLE runs (fold INTEGER, score REAL)")
+            connection.executemany("INSERT INTO runs VALUES (?, ?)", enumerate(scores))
+
+    return write
+
+
+def store(*values):
+    def write(path):
+        with h5py.File(path, "w", track_order=True) as file:
+            file["fold/scores"], file["names"] = np.array(values), ["a", "b"]
+
+    return write
+
+
 WAYS = {
+    "runs_sqlite": (tabulate(0.5, 0.25), tabulate(0.25, 0.5)),
+    "best_h5": (store(0.5, 0.25), store(0.25, 0.5)),
+    "best_parquet": (
+        polars.DataFrame({"id": [1, 2], "score": [0.5, 0.25]}).write_parquet,
+        polars.DataFrame({"id": [2, 1], "score": [0.25, 0.5]}).write_parquet,
+    ),
+    "best_feather": (
+        polars.DataFrame({"score": [0.5, 0.25]}).write_ipc,
+        polars.DataFrame({"score": [0.25, 0.5]}).write_ipc,
+    ),
     "best_pt": (saved(1.0, 2.0), saved(1.0, 3.0)),
     "best_safetensors": (
         lambda path: write_safetensors(path, {"a": [1.0, 2.0]}),
@@ -254,9 +286,24 @@ def test_what_only_looks_like_a_pickle_is_bytes(content):
     """Or a pickle, or TensorBoard's file; in no case is it run, or does it end the reading."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "a.bin").write_bytes(b"\x80" + content + b".")
+        for name, magic in (
+            ("a.h5", b"\x89HDF\r\n\x1a\n"),
+            ("a.parquet", b"PAR1"),
+            ("a.db", b"SQLite format 3\0"),
+        ):
+            Path(folder, name).write_bytes(magic + content + magic)
         Path(folder, "tfevents.1").write_bytes(struct.pack("<QI", len(content), 0) + content + b"1234")
 
         assert {each.kind for each in read_outputs(Path(folder), 0).values()} <= {"bytes", "numbers", "text"}
+
+
+def test_what_no_library_is_there_for_is_bytes(read, monkeypatch):
+    """The program may run in an environment of its own, and the verification in another."""
+    (write, _), names = WAYS["best_parquet"], ("pyarrow", "pyarrow.parquet", "polars")
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, None)
+
+    assert read(best_parquet=write)["out/best.parquet"].kind == "bytes"
 
 
 def test_only_what_repeats_is_compared():

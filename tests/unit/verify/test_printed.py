@@ -118,6 +118,29 @@ def test_a_long_line_is_cut_around_its_number():
     assert len(found[0]) == 101
 
 
+def test_a_bar_that_is_not_full_is_compared_where_it_stands_alike():
+    """Where it is drawn is a matter of time; what it says there is not, and the full one is an ordinary line."""
+    bar = "[{}/10] {}0%|██ , loss={} [00:0{}<00:01]"
+    two, three = bar.format(2, 2, 0.861, 0), bar.format(3, 3, 0.852, 1)
+
+    assert compare_printed(two, three) is None
+    assert list_lost(two, three) == list_lost(two, "") == []
+    assert compare_printed(two, bar.format(2, 2, 0.862, 1)) == (
+        "[2/10] 20%|██ , loss=0.861 [<]",
+        "[2/10] 20%|██ , loss=0.862 [<]",
+    )
+    assert compare_printed(bar.format(10, 10, 0.5, 1), bar.format(10, 10, 0.6, 1))
+    assert list_lost(bar.format(10, 10, 0.5, 1), "") == ["'[10/10] 100%|██ , loss=0.5 [<]'"]
+
+
+def test_a_long_line_that_is_lost_is_cut_around_what_differs():
+    """A model's configuration may be one line of JSON."""
+    (told,) = list_lost("x" * 300 + "relu" + "y" * 300, "x" * 300 + "gelu" + "y" * 300)
+
+    assert "xrelu" in told and "xgelu" in told
+    assert len(told) < 250
+
+
 def test_lines_that_are_lost_are_told():
     """The words that are gone, the last of those that are fewer; not what a meter says when it has time."""
     before = 'rows 5\n7,1\n8,1\nfold 0.1\nfold 0.2\n---\n 1/2 [00:01<00:05, 4it/s]\ntook 3 s\n"dirty": false\n"diff_sha": 1\n'
@@ -161,6 +184,7 @@ TEXTS = st.text(alphabet="ab s:%./-12\n\r\x1e\x1b\u00b2", max_size=60)
 @example("digest 76082a6e4ce4", "digest 76082a6e4ce4")
 @example("built Sun Nov 29 03:24:58 2026 in 3.1s", "built Sun Nov 29 03:25:02 2026 in 3.2s")
 @example("at 12:30line 5 loss", "at 12:31line 5 loss")
+@example("2/9 20%|█ | loss=1 [0:01<0:02]", "2/9 20%|█ | loss=2 [0:01<0:03]")
 def test_what_repeats_equals_both_that_it_was_made_of(first, second):
     """Whatever is printed: nothing of a run can differ from what is kept of it."""
     kept = keep_repeated(first, second)
