@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,11 +138,14 @@ def _read_sqlite(content: bytes) -> Output:
 
 def _read_frame(content: bytes, *ways: tuple[str, str, str]) -> Output:
     """Read rows by the library that the program will have written them with: its name, to read, to list."""
-    for library, read, list_ in ways:
+    for library, *names in ways:
         with suppress(ValueError):
-            rows = _ask(library, lambda module: getattr(getattr(module, read)(io.BytesIO(content)), list_)())
-            return Output("text", "\n".join(map(repr, rows)))
+            return Output("text", "\n".join(map(repr, _ask(library, partial(_list_rows, content, *names)))))
     raise ValueError
+
+
+def _list_rows(content: bytes, read: str, list_: str, module: Any) -> Any:
+    return getattr(getattr(module, read)(io.BytesIO(content)), list_)()
 
 
 def _read_hdf(content: bytes) -> Output:
