@@ -8,6 +8,7 @@ and others do not, that is a warning: a fix must reach every copy.
 from __future__ import annotations
 
 import fnmatch
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +42,9 @@ def check(context: Context) -> Verdict:
         return Verdict(guard=context.name, status=Status.SKIPPED, summary="no Python file matches `include`")
     old = _read(context, context.baseline.path, settings)
     context.progress("comparing copies")
-    findings = [*_list_gained(old, new), *_list_uneven(old, new), *_list_unmeasured(old, new)]
-    num_new = sum(finding.rule == "duplication-gained" for finding in findings)
+    copies = list(_list_copies(old, new))
+    findings = [*_tell_gained(copies), *_list_uneven(old, new), *_list_unmeasured(old, new)]
+    num_new = len(copies)
     num_uneven = sum(finding.rule == "duplication-uneven" for finding in findings)
     num_intended = sum(bool(body.intended) for source in new for body in read_bodies(source))
     meant = f"; {num_intended} copies are meant, and say so" if num_intended else ""
@@ -68,24 +70,72 @@ def _read(context: Context, root: Path, settings: DuplicationSettings) -> list[S
     return read_files(root, files, ["clones"], progress=context.progress)
 
 
-def _list_gained(old: Sequence[Source], new: Sequence[Source]) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class _Copy:
+    """A new copy, what it is one of, and how many there were."""
+
+    place: Place
+    of: Place
+    clones: CloneClass
+    num_before: int
+
+    def says(self) -> str:
+        return f"{_name(self.place, self.clones, ',')} is a new copy of {_say(self.of)}"
+
+
+def _list_copies(old: Sequence[Source], new: Sequence[Source]) -> Iterator[_Copy]:
     for found in gained(old, new):
         fresh = set(found.new)
         others = [place for place in found.clones.members if place not in fresh]
         for place in found.new[0 if others else 1 :]:
             of = others[0] if others else found.new[0]
-            yield Finding(
-                rule="duplication-gained",
-                message=f"{_name(place, found.clones, ',')} is a new copy of {_say(of)}",
-                file=place.path,
-                line=place.line,
-                expected=f"{max(len(others), 1)} of them",
-                actual=f"{len(found.clones.members)} of them",
-                evidence=tuple(
-                    f"also {_say(each)}" for each in found.clones.members if each not in {place, of}
-                ),
-                hint="call the other one; if the copy is meant: # trainkit: allow duplication because ...",
-            )
+            yield _Copy(place, of, found.clones, max(len(others), 1))
+
+
+def _tell_gained(copies: Sequence[_Copy]) -> Iterator[Finding]:
+    """Give a finding for each new copy, and one for all that one class has of another."""
+    groups: dict[tuple[str | int, ...], list[_Copy]] = defaultdict(list)
+    for number, copy in enumerate(copies):
+        pair = _owner(copy.place), _owner(copy.of)
+        groups[pair if all(pair) else (number,)].append(copy)
+    for group in groups.values():
+        yield _tell_one(group[0]) if len(group) == 1 else _tell_class(group)
+
+
+def _owner(place: Place) -> str:
+    owner = place.name.rpartition(".")[0]
+    return f"{place.path}:{owner}" if owner else ""
+
+
+def _tell_one(copy: _Copy) -> Finding:
+    return Finding(
+        rule="duplication-gained",
+        message=copy.says(),
+        file=copy.place.path,
+        line=copy.place.line,
+        expected=f"{copy.num_before} of them",
+        actual=f"{len(copy.clones.members)} of them",
+        evidence=tuple(
+            f"also {_say(each)}" for each in copy.clones.members if each not in {copy.place, copy.of}
+        ),
+        hint="call the other one; if the copy is meant: # trainkit: allow duplication because ...",
+    )
+
+
+def _tell_class(group: Sequence[_Copy]) -> Finding:
+    first = group[0]
+    owner, other = (place.name.rpartition(".")[0] for place in (first.place, first.of))
+    return Finding(
+        rule="duplication-gained",
+        message=f"{len(group)} parts of {owner} are new copies of parts of {other} in {first.of.path}",
+        file=first.place.path,
+        line=first.place.line,
+        expected="0 of them",
+        actual=f"{len(group)} of them",
+        evidence=tuple(copy.says() for copy in group),
+        hint=f"call those of {other}, or give both a base; if the copies are meant: "
+        "# trainkit: allow duplication because ...",
+    )
 
 
 def _name(place: Place, clones: CloneClass | None, end: str = "") -> str:

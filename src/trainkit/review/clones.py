@@ -8,9 +8,8 @@ from __future__ import annotations
 import ast
 import re
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 from trainkit.review.bodies import Body, agree, read_bodies
@@ -49,7 +48,7 @@ def extract(tree: ast.Module, source: bytes) -> dict[str, Any]:
 def find_clones(sources: Sequence[Source]) -> list[CloneClass]:
     """Give the classes of copies, largest saving first; runs are those inside what is no copy as a whole."""
     bodies = [body for source in sources for body in read_bodies(source)]
-    methods = {body.place for body in bodies if body.kind == "method"}
+    methods = [body.place for body in bodies if body.kind == "method"]
     functions = find_functions(bodies)
     runs = find_further_runs(bodies, functions)
     classes = [*_join_methods(functions, methods), *runs]
@@ -87,21 +86,29 @@ def find_functions(bodies: Sequence[Body]) -> list[CloneClass]:
     ]
 
 
-def _join_methods(classes: Sequence[CloneClass], methods: AbstractSet[Place]) -> list[CloneClass]:
+def _join_methods(classes: Sequence[CloneClass], methods: Sequence[Place]) -> list[CloneClass]:
     """Make one of the copies of several methods of the same classes: what was copied is the class."""
+    known = set(methods)
+    num_methods = Counter((place.path, place.name.rpartition(".")[0]) for place in methods)
     joined: dict[frozenset[tuple[str, str]], list[CloneClass]] = defaultdict(list)
     alone = []
     for each in classes:
         owners = frozenset((place.path, place.name.rpartition(".")[0]) for place in each.members)
         is_whole = each.grade != "related" and len(owners) == len(each.members)
-        if is_whole and methods >= set(each.members):
+        if is_whole and known >= set(each.members):
             joined[owners].append(each)
         else:
             alone.append(each)
-    return [*alone, *(group[0] if len(group) == 1 else _join(group) for group in joined.values())]
+    return [
+        *alone,
+        *(
+            group[0] if len(group) == 1 else _join(group, max(num_methods[owner] for owner in owners))
+            for owners, group in joined.items()
+        ),
+    ]
 
 
-def _join(group: Sequence[CloneClass]) -> CloneClass:
+def _join(group: Sequence[CloneClass], num_methods: int) -> CloneClass:
     places: dict[tuple[str, str], list[Place]] = defaultdict(list)
     for place in (place for each in group for place in each.members):
         places[place.path, place.name.rpartition(".")[0]].append(place)
@@ -110,7 +117,7 @@ def _join(group: Sequence[CloneClass]) -> CloneClass:
     reasons = [each.intended for each in group]
     prints = tuple(sorted(int(each.fingerprint, 16) for each in group))
     return CloneClass(
-        kind="class",
+        kind="class" if len(group) == num_methods else "methods",
         grade="equal" if all(each.grade == "equal" for each in group) else "near",
         members=tuple(
             Place(path, min(place.line for place in its), max(place.end for place in its), name)

@@ -119,7 +119,8 @@ class Expressions:
             return key_of(last)
         found = self._dotted.get(dotted)
         if found is None:
-            parts = dotted.split(".")
+            # Of a relative import it is not known where it begins: of all only the last module counts.
+            parts = [part for part in dotted.split(".") if part][-2:]
             found = key_of(parts[0])
             for part in parts[1:]:
                 found = hash((TAGS["Attribute"], found, key_of(part)))

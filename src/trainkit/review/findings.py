@@ -187,6 +187,8 @@ def _propose(clones: CloneClass, *, one: bool) -> str:
     proposal = f"Keep one: def {clones.signature}." if clones.signature else "Keep one and import it."
     if clones.kind == "class":
         proposal = f"Keep one class, or a base of both with {clones.signature}."
+    if clones.kind == "methods":
+        proposal = f"Give the classes a base with {clones.signature}; the rest of them differs."
     if clones.kind == "run" and clones.num_bodies > 1:
         proposal += " They differ in numbers, strings or what they call: read them side by side."
     if one:
@@ -200,8 +202,9 @@ def name_clones(clones: CloneClass) -> str:
     if clones.kind == "run":
         return f"{min(place.end - place.line for place in clones.members) + 1} lines"
     full = {place.name for place in clones.members}
-    if clones.kind == "class":
-        return f"class {', '.join(sorted(full)[:2])}" + (" and others" if len(full) > 2 else "")
+    if clones.kind in {"class", "methods"}:
+        what = "class" if clones.kind == "class" else f"{clones.signature.count('()')} methods of"
+        return f"{what} {', '.join(sorted(full)[:2])}" + (" and others" if len(full) > 2 else "")
     names = list(
         dict.fromkeys(
             place.name if len(full) == 1 else place.name.rpartition(".")[2] for place in clones.members

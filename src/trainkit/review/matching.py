@@ -20,6 +20,7 @@ from trainkit.review.sources import Source, read_files
 
 _LIKE = 0.3  # the same place is the same function when so much of it stands
 _SAME = 0.6  # so much of it makes another place the same function, or a part one of the whole
+_LEAST_MERGED = 4  # statements: what is shorter, such as a getter, stands in many functions
 _TOO_COMMON = 50  # a statement in more functions leads to no pairs
 
 
@@ -209,7 +210,7 @@ def _find_parts(result: Matching) -> None:
         share = _share(piece, gone[old])
         if share >= _SAME and share > best.get(piece, 0.0):
             best[piece], result.origin[piece] = share, old
-    lost = [old for old in gone if old not in after]
+    lost = [old for old in gone if old not in after and old.keys().total() >= _LEAST_MERGED]
     for piece, old in _sorted(_candidates(lost, [piece for piece in result.new if piece.shapes])):
         if _share(old, _rest(piece, result.before.get(piece))) >= _SAME:
             result.merged.setdefault(piece, []).append(old)

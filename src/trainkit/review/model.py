@@ -43,7 +43,7 @@ class CloneClass:
     like. `fingerprint` stays when members are renamed, moved or reformatted.
     """
 
-    kind: str  # "function", "class" or "run"
+    kind: str  # "function", "class" (all its methods), "methods" (some of them) or "run"
     grade: str
     members: tuple[Place, ...]
     num_bodies: int

@@ -14,7 +14,7 @@ from trainkit.review.expressions import Statement
 from trainkit.review.measure import MODULE_BODY
 from trainkit.review.model import CloneClass, Place
 from trainkit.review.normal import AS_METHOD
-from trainkit.review.runs import LEAST_GATE, find_runs, list_long, share_windows, why_meant
+from trainkit.review.runs import LEAST, LEAST_GATE, find_runs, list_long, share_windows, why_meant
 from trainkit.review.similar import contains, is_same_inlined
 from trainkit.review.sources import Source
 
@@ -65,14 +65,34 @@ def _judge(
     clones: CloneClass, pairs: Sequence[tuple[Body, Body]], helpers: Mapping[str, Sequence[Body]]
 ) -> Uneven | None:
     changed = [] if clones.intended else [pair for pair in pairs if _is_changed(*pair, helpers)]
-    if not 0 < len(changed) < len(pairs):
+    left = [pair[1] for pair in pairs if pair not in changed]
+    lacking = [body for body in left if any(_lacks(body, *pair) for pair in changed)]
+    missed = [pair for pair in changed if any(_lacks(body, *pair) for body in lacking)]
+    if not missed:
         return None
     return Uneven(
         clones,
-        tuple(its.place for _, its in changed),
-        tuple(pair[1].place for pair in pairs if pair not in changed),
-        tuple(list(compare(*changed[0], against="the baseline"))[:4]),
+        tuple(its.place for _, its in missed),
+        tuple(body.place for body in lacking),
+        tuple(list(compare(*missed[0], against="the baseline"))[:4]),
     )
+
+
+def _lacks(body: Body, old: Body, new: Body) -> bool:
+    """Tell whether a change of a copy is one that another copy could need: it has what was replaced.
+
+    What it had already, or where it was written in a way of its own, it does not lack.
+    """
+    before, after, its = _count_statements(old), _count_statements(new), _count_statements(body)
+    gone, come = before - after, after - before
+    if not gone and not come:  # another variable
+        return True
+    return bool(gone & its) if gone else bool(come - its)
+
+
+def _count_statements(body: Body) -> Counter[tuple[object, ...]]:
+    defaults = Counter[tuple[object, ...]](("default", one) for one in body.defaults)
+    return defaults + Counter((one[0], *one[6]) for one in body.statements)
 
 
 def _pair_runs(
@@ -137,17 +157,18 @@ def gained(before: Sequence[Source], after: Sequence[Source]) -> list[Gained]:
     """
     old, new = _read(before), _read(after)
     now = _match(old, new)
-    known = set(now.values())
+    known = {body.place for body in now.values()}  # of one or the other reading
     # what is gone or has lost statements: what is new may come from there
     gone = [body for body in old if body not in now or len(now[body].statements) < len(body.statements)]
     in_new = {body.place: body for body in new}
     found = []
     for clones in find_functions(new):
         members = [in_new[place] for place in clones.members]
-        fresh = [body for body in members if body not in known and _is_from_nowhere(body, gone)]
+        fresh = [body for body in members if body.place not in known and _is_from_nowhere(body, gone)]
         if fresh and clones.grade != "related" and not clones.intended:
             found.append(Gained(clones, tuple(body.place for body in fresh)))
-    return [*found, *_list_gained_runs(old, new, [place for one in found for place in one.new])]
+    told = [place for one in found for place in one.new]
+    return [*found, *_list_gained_runs(old, new, now, told)]
 
 
 def _read(sources: Sequence[Source]) -> list[Body]:
@@ -210,21 +231,65 @@ def _new_words(old: Body, new: Body) -> set[str]:
     return {word for one in new.statements for word in one[4]} - before
 
 
-def _list_gained_runs(old: Sequence[Body], new: Sequence[Body], told: Sequence[Place]) -> Iterator[Gained]:
-    """Give runs in which a stretch begins that stands more often than before, in places not yet told."""
+def _list_gained_runs(
+    old: Sequence[Body], new: Sequence[Body], now: Mapping[Body, Body], told: Sequence[Place]
+) -> Iterator[Gained]:
+    """Give runs in which a stretch begins that stands more often than before, in places not yet told.
+
+    Copies that were edited alike are none: a new one shares 15 statements with each other one that what
+    stood in their places did not share.
+    """
     long = list_long(old), list_long(new)
     begins = _find_grown(*long) & _find_fresh(*long)
     placed = _by_place(new)
+    was = {its: body for body, its in now.items()}
     for clones in find_runs(new, least=LEAST_GATE):
-        places = tuple(
+        fresh = [
             place
             for place in clones.members
             if not why_meant(_find_owner(place, placed), place)
             and not any(_holds(one, place) for one in told)
             and any(path == place.path and place.line <= line <= place.end for path, line in begins)
+        ]
+        if not fresh or clones.intended:
+            continue
+        before = {place: _trace_back(place, _find_owner(place, placed), was) for place in clones.members}
+        places = tuple(
+            place
+            for place in fresh
+            if not _was_there(before[place])
+            and not any(_were_copies(before[place], before[each]) for each in before if each != place)
         )
-        if places and not clones.intended:
+        if places:
             yield Gained(clones, places)
+
+
+_Traced = tuple[Counter[int], Counter[int]]
+
+
+def _trace_back(place: Place, body: Body, was: Mapping[Body, Body]) -> _Traced:
+    """Give the statements of a run, and those that stood in its place before."""
+    inside = [n for n, one in enumerate(body.statements) if place.line <= one[2] <= place.end]
+    keys = [one[0] for one in body.statements]
+    its = Counter(keys[inside[0] : inside[-1] + 1])
+    if body not in was:
+        return its, Counter()
+    old_keys = [one[0] for one in was[body].statements]
+    opcodes = SequenceMatcher(None, keys, old_keys, autojunk=False).get_opcodes()
+    _, start, stop = _follow(opcodes, inside[0], inside[-1] + 1)
+    return its, Counter(old_keys[start:stop])
+
+
+def _was_there(traced: _Traced) -> bool:
+    """Tell whether all but a few statements of a run stood in its place before."""
+    return (traced[0] & traced[1]).total() > traced[0].total() - LEAST_GATE
+
+
+def _were_copies(one: _Traced, other: _Traced) -> bool:
+    """Tell whether two places of a run shared most of it before, or all but a few statements."""
+    shared = (one[1] & other[1]).total()
+    most = max(one[1].total(), other[1].total())
+    return shared > one[0].total() - LEAST_GATE or shared >= max(LEAST, _MOVED * most)
 
 
 def _holds(one: Place, other: Place) -> bool:

@@ -70,6 +70,7 @@ FILLER = "def small(x):\n    return x + 1\n"
 SCRIPT = "import lib\n" + make_steps("loss", 0, 12, "")
 PLAIN = "".join(f"    part_{n} = prepare_{n}(rows, {n})\n" for n in range(9))
 NEST = "".join(f"{'    ' * (n + 1)}if rows.deep_{n}:\n" for n in range(7)) + "    " * 8 + "act_deep(rows)\n"
+LONG_ONE = "def work(rows):\n" + "".join(f"    part_{n} = prepare_{n}(rows, {n})\n" for n in range(160))
 A_AND_B = big("one", "loss") + big("two", "data")
 
 # name of the row, files before, files after, the rules of what fails
@@ -146,6 +147,21 @@ MATRIX = {
         {"a.py": big()},
         {"a.py": big().replace("batch, total)", "batch: Batch, total: float = 0.0) -> float")},
         [],
+    ),
+    "reformatting of what is too long": (
+        {"a.py": LONG_ONE},
+        {"a.py": LONG_ONE.replace("(rows, 3)", "(\n        rows,\n        3,\n    )")},
+        [],
+    ),
+    "a statement more in what is too long": (
+        {"a.py": LONG_ONE},
+        {"a.py": LONG_ONE + "    finish(rows)\n"},
+        ["complexity-worse"],
+    ),
+    "a getter that stood elsewhere": (
+        {"a.py": "class Loader:\n    def get(self):\n        return self.rows\n"},
+        {"a.py": big().replace("return total", "total.rows = total\n    return self.rows")},
+        ["complexity-over-budget"],
     ),
     "growth": ({"a.py": big()}, {"a.py": big(stop=13)}, ["complexity-worse"]),
     "growth under the limit": ({"a.py": big(stop=2)}, {"a.py": big(stop=4)}, []),

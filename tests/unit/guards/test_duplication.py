@@ -90,6 +90,23 @@ def test_the_findings_name_the_copies(check):
     assert forgotten.evidence[:2] == ("not changed: collate at a.py:1", "not changed: collate at c.py:1")
 
 
+def test_what_one_class_has_of_another_is_one_finding(check):
+    """And counted as what it is: copies."""
+    longer = OTHER.replace(
+        "    progress", "    rate = total - step\n    logger.info(rate, warmup)\n    progress"
+    )
+    body = "".join(f"    {line}\n" for text in (COPY, longer) for line in text.splitlines())
+    verdict = check(
+        {"a.py": f"class First:\n{body}"},
+        dict.fromkeys(["a.py"], f"class First:\n{body}\n\nclass Second:\n{body}"),
+    )
+    (found,) = verdict.findings
+
+    assert found.message == "2 parts of Second are new copies of parts of First in a.py"
+    assert found.evidence[0] == "Second.collate is a new copy of First.collate at a.py:2"
+    assert verdict.summary.startswith("2 new copies")
+
+
 def test_a_copy_that_is_meant_is_counted(check):
     """With its reason in a comment it is no finding."""
     verdict = check(

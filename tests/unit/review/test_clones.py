@@ -293,6 +293,17 @@ def test_the_methods_of_a_copied_class_are_one_class():
     assert "a base of both with __init__(), reset(), update()" in issue.proposal
 
 
+def test_classes_that_share_some_methods_are_no_equal_classes():
+    """The title says how many methods, and the proposal that the rest differs."""
+    others = ("a + b", "print(a)")
+    codes = [f"{METER}\n    def show(self, a, b):\n        return {other}\n" for other in others]
+    (found,) = find_clones(sources(a=codes[0], b=codes[1]))
+    (issue,) = list_issues(clones=[found], namesakes=[], cycles=[], units=[], habits=[])
+
+    assert issue.title == "3 methods of Meter: 2 copies, all equal"
+    assert "the rest of them differs" in issue.proposal
+
+
 def test_methods_of_one_class_that_resemble_each_other_are_not_mixed():
     """Copied side by side, they are two pairs, not one class of four."""
     body = """

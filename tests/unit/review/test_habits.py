@@ -91,6 +91,11 @@ CASES = [
             log(x)
         except Exception:
             pass"""),
+            LOOP.format("""
+        try:
+            loss(x).backward(); times.append(now())
+        except Exception:
+            times.append(None)"""),
         ],
     ),
     (

@@ -95,6 +95,63 @@ def test_what_is_no_fix_of_a_run_is_silent():
     )
 
 
+def test_a_copy_that_has_the_change_already_lacks_nothing():
+    """A commit that brings two of three together; what only one of them had is nobody else's, either."""
+    have = BASE | {"c": FIXED}
+    (found,) = uneven(sources(**have), sources(**have | {"a": FIXED}))
+
+    assert [place.path for place in found.untouched] == ["b.py"]
+    assert uneven(sources(a=TRAIN, b=FIXED), sources(a=FIXED, b=FIXED)) == []
+    own = TRAIN.replace("        total +=", "        log.send(loss)\n        total +=")
+    for edit in (own.replace("send", "show"), TRAIN):
+        assert uneven(sources(**BASE | {"a": own}), sources(**BASE | {"a": edit})) == []
+    number = TRAIN.replace("0.1", "0.3")
+    assert (
+        uneven(sources(**BASE | {"a": number}), sources(**BASE | {"a": number.replace("0.3", "0.2")})) == []
+    )
+
+
+def test_copies_that_are_edited_alike_are_not_new():
+    """Though a longer run is shared than before, and whole statements of it are others."""
+    more = "".join(f"    {name} = x.{name}(weight)\n    log.add({name})\n" for name in ("erf", "exp", "cos"))
+    all_of = {name: script(number, RUN + more) for number, name in enumerate("abc")}
+    base, line = sources(**all_of), "    log.flush(weight)\n"
+    for old, new in (
+        (RUN, RUN.replace("    silu =", f"{line}    silu =")),
+        ("log.add('elu'", "log.put('elu'"),
+        (RUN, RUN.replace("log.add", "log.put")),
+    ):
+        assert gained(base, sources(**{name: text.replace(old, new) for name, text in all_of.items()})) == []
+    short = {name: script(number, RUN + more[: more.index("    exp")]) for number, name in enumerate("abc")}
+    alike = {name: text.replace("    silu =", f"{line * 3}    silu =") for name, text in short.items()}
+    assert gained(sources(**short), sources(**alike)) == []
+    (found,) = gained(base, sources(**all_of, d=script(3, RUN + more)))
+    assert [place.path for place in found.new] == ["d.py"]
+
+
+def test_where_the_code_stood_before_is_no_copy():
+    """Of a copy in another file; and a function that only now can be read as a method is the one that it was."""
+    long = script(0, RUN + RUN.replace("linear", "conv1d"))
+    edited = long.replace("conv1d =", "kernel =").replace("read_0 =", "read_0 = 1 +")
+    (found,) = gained(sources(a=long, b="x = 1\n"), sources(a=edited, b=edited.replace("main0", "main1")))
+
+    assert [place.path for place in found.new] == ["b.py"]
+    steps = "".join(f"    box.step_{n}(rows.part_{n})\n" for n in range(9))
+    first = f"def work(box, rows):\n    print(box)\n{steps}"
+    later = first.replace("print(box)", "box.begin(rows)")
+    assert gained(sources(a=first, b=first), sources(a=later, b=later)) == []
+
+
+def test_a_file_that_moves_has_the_same_relative_imports():
+    """`.utils` in one folder is `..utils` in the one below it, or the package's name and that."""
+    for moved in ("from ..utils import clip", "from package.utils import clip"):
+        code = TRAIN.replace("import torch\n", "import torch\nfrom .utils import clip\n").replace(
+            "        opt.step()", "        clip(model)\n        opt.step()"
+        )
+        after = sources(a=code, c=code.replace("from .utils import clip", moved))
+        assert uneven(sources(a=code, b=code), after) == gained(sources(a=code, b=code), after) == []
+
+
 def test_a_run_inside_of_copied_functions_is_followed():
     """In a function within a function that is a copy itself; of two of one name nothing is said."""
     inner = script(0, RUN).replace("\n", "\n    ").rstrip(" ")

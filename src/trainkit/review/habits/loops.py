@@ -115,7 +115,8 @@ def find_lost_training_mode(file: File) -> Iterator[Habit]:
 def find_swallowed_steps(file: File) -> Iterator[Habit]:
     """A step that fails and is passed over: weights stay, or are half updated, and the run looks fine."""
     for scope in file.scopes:
-        for caught in scope.caught:
+        trains = scope.has("step")  # a profiler calls backward, too
+        for caught in scope.caught if trains else ():
             inside = scope.calls[caught.start : caught.stop]
             hit = next((call for call in inside if call.last == "backward" or file.is_step(call)), None)
             if hit is not None and hit.loops:
