@@ -58,7 +58,9 @@ class Deep(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run one operation and write it down."""
         kwargs = kwargs or {}
         recorder = self._recorder
-        if not self._active or recorder.inside or self.number >= _MOST_OPERATIONS:
+        # What is traced into TorchScript is left alone: our own work would become part of it.
+        tracing = torch._C._get_tracing_state() is not None
+        if not self._active or recorder.inside or tracing or self.number >= _MOST_OPERATIONS:
             return func(*args, **kwargs)
         seen = None
         with recorder.never_raising("deep"):

@@ -6,7 +6,7 @@ import os
 import sys
 from types import CodeType, FrameType
 
-_TREE = os.path.realpath(os.environ.get("TRAINKIT_TREE", ".")) + os.sep
+TREE = os.path.realpath(os.environ.get("TRAINKIT_TREE", ".")) + os.sep
 _FOREIGN = ("site-packages", "dist-packages", f"{os.sep}lib{os.sep}python3")
 _HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
 _known: dict[str, str] = {}  # by file: the hash of a string is kept, that of code is made anew each time
@@ -18,8 +18,8 @@ def place_of(code: CodeType) -> str:
     known = _known.get(name)
     if known is None:
         path = "" if name.startswith("<") else os.path.realpath(name)
-        own = path.startswith(_TREE) and not path.startswith(_HERE)
-        inner = path[len(_TREE) :] if own else ""
+        own = path.startswith(TREE) and not path.startswith(_HERE)
+        inner = path[len(TREE) :] if own else ""
         known = _known[name] = "" if any(mark in inner for mark in _FOREIGN) else inner
     return known
 

@@ -35,7 +35,7 @@ from .digest import (
     iterate_leaves,
     iterate_named_leaves,
 )
-from .frames import find_caller
+from .frames import TREE, find_caller
 from .inventory import Inventory, Known, is_ready
 from .probe import take_environment
 from .snapshot import (
@@ -151,7 +151,11 @@ class Recorder:
             return False
         if _is_pretending(torch):
             return False
-        return not (torch._C._functorch.peek_interpreter_stack() is not None or torch.compiler.is_compiling())
+        tracing = (
+            torch._C._get_tracing_state() is not None
+        )  # into TorchScript: our work would become part of it
+        in_transform = torch._C._functorch.peek_interpreter_stack() is not None
+        return not (tracing or in_transform or torch.compiler.is_compiling())
 
     @contextmanager
     def never_raising(self, where: str) -> Iterator[None]:
@@ -346,7 +350,8 @@ class Recorder:
     @_never_raise
     def _see_saved(self, value: Any) -> None:
         tensors, numbers = [], []
-        for name, leaf in iterate_named_leaves(value):
+        for path, leaf in iterate_named_leaves(value):
+            name = path.replace(TREE, "")  # a key may be a file: the best checkpoints, by their paths
             if hasattr(leaf, "untyped_storage") or hasattr(leaf, "_untyped_storage"):
                 tensors.append((name, digest_leaf(leaf)))
             elif not isinstance(leaf, (float, complex)):  # those may be seconds

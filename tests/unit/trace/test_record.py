@@ -619,6 +619,19 @@ def test_many_evaluations_do_not_hide_in_training(differ):
     assert differ(source, "net(x).pow", "net[3](net[2](net[1](net[0](x)))).pow").first is None
 
 
+def test_the_path_of_the_tree_is_no_name_of_what_is_saved(run, tmp_path):
+    """Lightning keeps its best checkpoints by path; a kept baseline ran in another folder."""
+    saved = "torch.save({os.path.abspath('best.ckpt'): torch.ones(2), 'a': 1}, io.BytesIO())"
+    source = f"{TRAINING}\nimport os\n{saved}\n"
+    left, right, other = (
+        run(text, folder=tmp_path / folder)
+        for folder, text in (("a", source), ("b", source), ("c", source.replace("best.ckpt", "last.ckpt")))
+    )
+
+    assert compare(iter(left.events()), iter(right.events())).notes == ()
+    assert compare(iter(left.events()), iter(other.events())).notes != ()
+
+
 FORWARD_ONLY = """
 import torch
 torch.manual_seed(1)
@@ -648,6 +661,17 @@ def test_the_light_pass_drops_what_a_first_backward_tells(run):
     first = run(TRAINING, level="light").steps()[0]
 
     assert [call for call in first["calls"] if call[0] == "t"] == [["t", "", ""]]
+
+
+@pytest.mark.parametrize("options", [{"level": "light"}, {"level": "full", "deep": 4}])
+def test_what_is_traced_into_torchscript_is_left_alone(run, options):
+    """A module that is built only for it: what we compute of its outputs must not become part of the graph."""
+    head = "trained = torch.jit.trace(nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.2)).eval(), torch.zeros(1, 3))\n"
+    source = f"{TRAINING}\nwith torch.no_grad(): net(data.tensors[0])\n{head}print(len(list(trained.graph.nodes())))\n"
+    plain, done = run(source, recorded=False), run(source, **options)
+
+    assert (done.returncode, done.stdout) == (0, plain.stdout), done.stderr
+    assert done.end()["steps"] == 3
 
 
 # change in the training program -> the first divergence
