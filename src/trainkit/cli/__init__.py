@@ -106,4 +106,6 @@ def _run(name: str, argv: list[str]) -> int:
     except TrainkitError as error:
         for line in error.lines():
             print(f"trainkit: error: {line}", file=sys.stderr)
+        for line in error.evidence:  # what a program said
+            print(f"    | {line}", file=sys.stderr)
         return error.exit_status

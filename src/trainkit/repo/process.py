@@ -67,7 +67,7 @@ def run_in_tree(
         CannotJudgeError: it ran out of time, could not be started, or (with `prove`) loaded sources
             of the project from elsewhere than the tree, or none at all.
     """
-    words = [sys.executable if command[0] in {"python", "python3"} else command[0], *command[1:]]
+    words = [_find_program(tree, command[0]), *command[1:]]
     shown = shown or " ".join(command)
     with tempfile.TemporaryDirectory(prefix="sources-", dir=tree.scratch) as folder:
         fixed = {key: value for key, value in _FIXED.items() if key not in without}
@@ -83,6 +83,15 @@ def run_in_tree(
     if prove and returncode == 0:
         prove_sources(tree, done)
     return done
+
+
+def _find_program(tree: Tree, word: str) -> str:
+    """Give the program to start: our Python, or one that only the user's folder has, as `.venv/bin/python`."""
+    if word in {"python", "python3"}:
+        return sys.executable
+    own = tree.origin.absolute() / word
+    is_left = os.sep in word and own.exists() and not (tree.path / word).exists()
+    return str(own) if is_left else word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +127,7 @@ def start_in_tree(
     before_exec: Callable[[], None] | None = None,
 ) -> Iterator[Running]:
     """Start `command` as `run_in_tree` does, and go on beside it; it does not outlive the context."""
-    words = [sys.executable if command[0] == "python" else command[0], *command[1:]]
+    words = [_find_program(tree, command[0]), *command[1:]]
     with tempfile.TemporaryDirectory(prefix="sources-", dir=tree.scratch) as name:
         folder = Path(name)
         variables = _child_environment(tree, None) | _FIXED | dict(environment)

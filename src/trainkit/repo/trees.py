@@ -121,7 +121,7 @@ def copy_tree(tree: Tree, *, share: Sequence[str] = (), name: str = "work") -> I
     try:
         folder.mkdir()
         shutil.copytree(tree.top, top, symlinks=True, ignore=shutil.ignore_patterns(".git"))
-        _give_history(tree, top)
+        give_history(tree, top)
         linked = [pair for name in share for pair in _share(tree.origin, copy.path, name)]
         yield copy
         for path, before in linked:
@@ -133,7 +133,7 @@ def copy_tree(tree: Tree, *, share: Sequence[str] = (), name: str = "work") -> I
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _give_history(tree: Tree, top: Path) -> None:
+def give_history(tree: Tree, top: Path) -> None:
     """Let git answer in a copy: another repository at the same commit, over the user's objects."""
     with suppress(CannotJudgeError):
         source = tree.top if (tree.top / ".git").exists() else tree.origin
@@ -143,12 +143,21 @@ def _give_history(tree: Tree, top: Path) -> None:
         (folder / "objects" / "info").mkdir(parents=True)
         (folder / "refs").mkdir()
         (folder / "objects" / "info" / "alternates").write_text(f"{(common / 'objects').resolve()}\n")
-        (folder / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = false\n")
+        core = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n"
+        (folder / "config").write_text(core + "".join(_list_remotes(source)))
         (folder / "HEAD").write_text(f"{commit}\n")
         for name in ("packed-refs", "shallow"):
             if (common / name).is_file():
                 shutil.copy2(common / name, folder / name)
         git(top, "read-tree", "HEAD")
+
+
+def _list_remotes(source: Path) -> Iterator[str]:
+    """Give the sections of the remotes: a program may look up where it is from."""
+    for entry in git(source, "config", "-z", "--get-regexp", r"^remote\..*\.url$", good=(0, 1)).split("\0"):
+        key, _, url = entry.partition("\n")
+        if url and not any(mark in key + url for mark in '"\\'):
+            yield f'[remote "{key.removeprefix("remote.").removesuffix(".url")}"]\n\turl = {url}\n'
 
 
 def _share(origin: Path, target: Path, name: str) -> Iterator[tuple[Path, tuple[int, int]]]:

@@ -130,6 +130,9 @@ def _render_drift(comparison: Comparison) -> Iterator[str]:
     drift = comparison.drift
     if not drift:
         return
+    if all(before == now for _, before, now in drift):
+        yield f"the same in all {len(drift)} steps"
+        return
     chosen = sorted({0, 1, min(10, len(drift) - 1), len(drift) - 1} & set(range(len(drift))))
     for index in chosen:
         step, before, now = drift[index]

@@ -118,7 +118,11 @@ def _tell_block(
 ) -> Iterator[str]:
     old, new = [one for one in old if one[3]], [one for one in new if one[3]]
     if old and new:
-        yield f"{_at(odd, *new)}: {_say(new, old)} where {_at(usual, *old)} has {_say(old, new)}"
+        place = f"the baseline's {_at(usual, *old)}" if against == "the baseline" else _at(usual, *old)
+        said, was = _say(new, old), _say(old, new)
+        yield f"{_at(odd, *new)}: {said} " + (
+            f"where {place} has {was}" if said != was else f"in another form than {place}"
+        )
     elif new:
         yield f"{_at(odd, *new)}: {_say(new)} is not in {against}"
     elif old:

@@ -143,11 +143,15 @@ class Inventory:
         return rows
 
     def list_buffers(self) -> list[Any]:
-        """Give the buffers as they are now; of a module that is gone, as they were last."""
+        """Give the buffers as they are now; one that is gone, with its module or from it, as it was last.
+
+        A profiler takes its own off a copy of the model, and when that goes is a matter of the collector.
+        """
         for entry in self._buffers:
             owner = entry[0]()
-            if owner is not None:
-                entry[2] = owner._buffers.get(entry[1])
+            now = owner._buffers.get(entry[1]) if owner is not None else None
+            if now is not None:
+                entry[2] = now
         return [entry[2] for entry in self._buffers]
 
     def digest_buffers(self) -> str:

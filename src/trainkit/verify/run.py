@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from typing import Any
 from trainkit import trace
 from trainkit.errors import CannotJudgeError
 from trainkit.repo.process import Completed, prove_sources, run_in_tree
-from trainkit.repo.trees import Tree, copy_tree
+from trainkit.repo.trees import Tree, copy_tree, give_history
 from trainkit.trace.store import Recording, find_recording, find_written
 from trainkit.verify.options import RunOptions
 from trainkit.verify.outputs import Outputs, keep_repeated_outputs, read_outputs
@@ -111,9 +112,14 @@ def prepare(tree: Tree, options: RunOptions) -> None:
         return
     command = ["/bin/sh", "-c", options.setup]
     environment = options.environment()
+    is_copy = not (tree.top / ".git").exists()
+    if is_copy:  # of the working tree: a build may ask for its version
+        give_history(tree, tree.top)
     done = run_in_tree(
         tree, command, shown=options.setup, timeout_s=options.timeout_s, environment=environment, prove=False
     )
+    if is_copy:
+        shutil.rmtree(tree.top / ".git", ignore_errors=True)
     if done.returncode:
         message = f"--setup `{options.setup}` left with status {done.returncode} on the {tree.side} side"
         raise CannotJudgeError("setup-failed", message, evidence=done.last_words())

@@ -54,6 +54,17 @@ def test_sources_of_the_users_own_tree_are_refused(trees, project):
         run_in_tree(trees[0], ["python", "-c", code], timeout_s=60)
 
 
+def test_a_program_in_a_folder_that_git_ignores_is_the_users(trees, project):
+    """An environment stands in the project, and in no tree; what the tree has is the tree's."""
+    project.write(".venv/bin/python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (project.path / ".venv/bin/python").chmod(0o755)
+    done = run_in_tree(trees[0], [".venv/bin/python", "show.py"], timeout_s=60)
+
+    assert done.stdout.startswith(f"{trees[0].path}/src/pack/")
+    with pytest.raises(CannotJudgeError, match="No such file"):
+        run_in_tree(trees[0], [".venv/bin/pyton", "show.py"], timeout_s=60)
+
+
 def test_a_link_into_the_users_tree_is_refused(project):
     """Python puts the folder of a link's target on its path."""
     (project.path / "linked.py").symlink_to(project.path / "show.py")

@@ -94,6 +94,7 @@ def test_a_copy_for_one_program_is_its_own(project):
 
 def test_a_program_in_a_copy_may_ask_git(project):
     """For its commit and for what was changed; what it commits stays in the copy."""
+    project.git("remote", "add", "origin", "https://example.org/p.git")
     before = project.state()
     head, status = (git(project.path, *words) for words in (["rev-parse", "HEAD"], ["status", "--porcelain"]))
     with open_trees(project.path, "HEAD") as (candidate, baseline):
@@ -102,6 +103,7 @@ def test_a_program_in_a_copy_may_ask_git(project):
                 assert git(copy.path, "rev-parse", "HEAD") == head
                 assert git(copy.path, "status", "--porcelain") == changed
                 assert git(copy.path, "rev-parse", "--show-toplevel") == str(copy.top)
+                assert git(copy.path, "remote", "get-url", "origin") == "https://example.org/p.git"
                 git(
                     copy.path,
                     "-c",

@@ -69,7 +69,7 @@ def test_a_run_was_fixed_in_one_of_three_scripts():
     assert found.clones.kind == "run"
     assert [(place.path, place.name) for place in found.changed] == [("b.py", "main1")]
     assert [place.path for place in found.untouched] == ["a.py", "c.py"]
-    assert found.what == ("b.py:15: nanmean where b.py:13 has mean",)
+    assert found.what == ("b.py:15: nanmean where the baseline's b.py:13 has mean",)
     longer = RUN.replace("    silu =", "    weight.clamp_(0)\n    silu =")
     (found,) = uneven(base, sources(**SCRIPTS | {"c": script(2, longer)}))
     assert found.what == ("c.py:18: clamp_ is not in the baseline",)

@@ -632,6 +632,17 @@ def test_the_path_of_the_tree_is_no_name_of_what_is_saved(run, tmp_path):
     assert compare(iter(left.events()), iter(other.events())).notes != ()
 
 
+def test_when_a_copy_of_the_model_is_collected_does_not_matter(differ):
+    """A profiler's buffers are taken off a copy, which may live on in a cycle or not."""
+    profiled = (
+        "import copy\ntwin = copy.deepcopy(net)\ntwin.register_buffer('ops', torch.ones(1))\n"
+        "with torch.no_grad(): twin.eval()(data.tensors[0])\ndel twin._buffers['ops']\nfor x, y"
+    )
+    source = TRAINING.replace("for x, y", profiled)
+
+    assert differ(source, "del twin._buffers['ops']", "del twin").first is None
+
+
 FORWARD_ONLY = """
 import torch
 torch.manual_seed(1)

@@ -2,9 +2,11 @@
 
 import pytest
 
-from trainkit.errors import ConfigError, UsageError
+from trainkit.errors import CannotJudgeError, ConfigError, UsageError
+from trainkit.repo.trees import open_trees
 from trainkit.settings import parse
 from trainkit.verify.options import RunOptions, check_paths
+from trainkit.verify.run import prepare
 
 COMMAND = ("python", "train.py", "--name", "a b")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -116,3 +118,20 @@ def test_shared_paths_must_exist(tmp_path):
 
     with pytest.raises(UsageError, match="--share gone: there is no .*gone"):
         check_paths(tmp_path, make(share=("data", "gone")))
+
+
+def test_a_setup_may_ask_git_on_either_side(make_project):
+    """A build asks for its version; the copy of the working tree is none of git's otherwise."""
+    project = make_project({"a.py": ""})
+    options = make(setup="git rev-parse HEAD > commit.txt")
+    with open_trees(project.path, "HEAD") as trees:
+        for tree in trees:
+            before = (tree.top / ".git").exists()
+            prepare(tree, options)
+
+            assert (tree.path / "commit.txt").read_text().strip() == project.git("rev-parse", "HEAD")
+            assert (tree.top / ".git").exists() == before
+
+        with pytest.raises(CannotJudgeError, match="left with status 3 on the candidate side") as raised:
+            prepare(trees[0], make(setup="echo no compiler >&2; exit 3"))
+    assert raised.value.evidence == ("no compiler",)
