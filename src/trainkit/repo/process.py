@@ -86,7 +86,7 @@ def run_in_tree(
 
 
 def _find_program(tree: Tree, word: str) -> str:
-    """Give the program to start: our Python, or one that only the user's folder has, as `.venv/bin/python`."""
+    """Give the program to start: our Python, or what only the user has, such as `.venv/bin/python`."""
     if word in {"python", "python3"}:
         return sys.executable
     own = tree.origin.absolute() / word
