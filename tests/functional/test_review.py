@@ -107,6 +107,8 @@ def test_before_and_after(project):
     assert re.search(r"classes of copies +\d+ +\d+ +-\d", done.stdout)
     assert re.search(r"lines +\d+ +\d+ +-7 \(-\d+ %\)", done.stdout)
     assert re.search(r"line coverage, % +not measured +not measured", done.stdout)
+    assert re.search(r"gone since +the base", done.stdout)
+    assert re.search(r"gone +\S.*, was at +train_a.py:\d+", done.stdout)
 
 
 def test_structure_joined_to_behaviour(project):

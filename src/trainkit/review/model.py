@@ -72,3 +72,4 @@ class Issue:
     priority: int = 2  # 0 first
     id: str = ""
     allowed: str = ""  # the reason that a comment gives, where it is meant
+    is_new: bool = False  # the base does not have it

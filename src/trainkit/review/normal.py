@@ -64,6 +64,8 @@ class Normaliser(Expressions):
         a = node.args
         named = [*a.posonlyargs, *a.args, *a.kwonlyargs]
         names = tuple(one.arg for one in (*named, a.vararg, a.kwarg) if one)
+        stars = [f"{star}{one.arg}" for star, one in (("*", a.vararg), ("**", a.kwarg)) if one]
+        shown = (*(one.arg for one in named), *stars)
         defaults = tuple(ast.unparse(one) for one in (*a.defaults, *a.kw_defaults) if one)
         self._path = (*self._path, node.name)
         self._local = self._local.union(names, _bound(node))
@@ -73,7 +75,7 @@ class Normaliser(Expressions):
         self._local, self._self, self._methods, self._path = kept
         qualname = ".".join((*self._path, node.name))
         end = node.end_lineno or node.lineno
-        self.units.append((qualname, node.lineno, end, kind, start, len(self.statements), names, defaults))
+        self.units.append((qualname, node.lineno, end, kind, start, len(self.statements), shown, defaults))
         if kind == "function" and names and not self._path and self._is_object(names[0], start):
             start, self._self, self._methods = len(self.statements), names[0], frozenset()
             self._local = self._local.union(names, _bound(node))
@@ -82,7 +84,7 @@ class Normaliser(Expressions):
             self._local, self._self, self._methods, self._path = kept
             del self.units[number:]
             self.units.append(
-                (qualname, node.lineno, end, AS_METHOD, start, len(self.statements), names, defaults)
+                (qualname, node.lineno, end, AS_METHOD, start, len(self.statements), shown, defaults)
             )
 
     def _is_object(self, name: str, start: int) -> bool:

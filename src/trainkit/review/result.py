@@ -88,6 +88,7 @@ class Review:
     clones: tuple[CloneClass, ...] = ()
     issues: tuple[Issue, ...] = ()
     allowed: tuple[Issue, ...] = ()  # what comments say is meant: in no sum and in no phase
+    gone: tuple[Issue, ...] = ()  # what the base has and the candidate has no more
     phases: tuple[Phase, ...] = ()
     figures: tuple[Figure, ...] = ()
     proof: tuple[str, ...] = field(default=())  # what `verify` said, its status first

@@ -83,6 +83,9 @@ def review(
     progress("comparing")
     scripts = console_scripts(root, side.graph)
     issues, allowed = _list_issues(side)
+    gone: list[Issue] = []
+    if old:
+        issues, gone = _compare_issues(issues, allowed, [each for part in _list_issues(old) for each in part])
     saved = {clone_key(each): each.num_lines_saved for each in side.clones}
     progress("")
     return Review(
@@ -100,6 +103,7 @@ def review(
         clones=tuple(side.clones),
         issues=tuple(issues),
         allowed=tuple(allowed),
+        gone=tuple(gone),
         phases=tuple(plan(issues, saved)),
         figures=tuple(_compare(_measure(side, read_coverage(root)), _measure(old, None) if old else {})),
     )
@@ -116,6 +120,26 @@ def _list_issues(side: Side) -> tuple[list[Issue], list[Issue]]:
         scripts=frozenset(source.path for source in side.readable if is_script(source)),
     )
     return [issue for issue in found if not issue.allowed], [issue for issue in found if issue.allowed]
+
+
+def _compare_issues(
+    now: Sequence[Issue], allowed: Sequence[Issue], before: Sequence[Issue]
+) -> tuple[list[Issue], list[Issue]]:
+    """Mark what is new, and give what is gone: by key, else by rule and title, for code that moves."""
+    known, kept = {issue.key for issue in before}, {issue.key for issue in [*now, *allowed]}
+    left = [issue for issue in before if issue.key not in kept and not issue.allowed]
+    moved = Counter((issue.rule, issue.title) for issue in now if issue.key not in known)
+    moved &= Counter((issue.rule, issue.title) for issue in left)
+    moved_to = moved.copy()
+
+    def take(counts: Counter[tuple[str, str]], issue: Issue) -> bool:
+        counts[issue.rule, issue.title] -= 1
+        return counts[issue.rule, issue.title] >= 0
+
+    return (
+        [replace(each, is_new=each.key not in known and not take(moved_to, each)) for each in now],
+        [each for each in left if not take(moved, each)],
+    )
 
 
 def _list_habits(side: Side) -> Iterator[tuple[str, Habit]]:

@@ -183,13 +183,14 @@ class _Judge:
             return vacuous if vacuous and equal.status is not Status.DIVERGED else equal
         if comparison.light and self.record:
             return _judge_wavering(comparison, self._judge_in_full(self.record, comparison))
-        if not self.record or not self.deep:
-            return conclude(pair)
         at = comparison.first.step
+        left = tuple(_tell_left(expected, actual)) if at < 0 and comparison.num_steps else ()
+        if not self.record or not self.deep:
+            return conclude(pair, notes=left)
         step = _step_of(pair, at)
         runs = [expected, actual] if step == zoomed else self._zoom(self.record, step, at, pair)
         location, notes = self._locate(pair, runs, at)
-        return conclude(pair, location, notes=tuple(notes))
+        return conclude(pair, location, notes=(*notes, *left))
 
     def _judge_in_full(self, record: Record, light: Comparison) -> Verification:
         """Record both sides in full: the step where light passes differ is mostly the one to look into."""
@@ -260,6 +261,15 @@ def _compare_left(expected: Run, actual: Run) -> tuple[tuple[str, str] | None, C
     files = compare_outputs(expected.outputs, actual.outputs)
     lost = [*files.lost, *list_lost(expected.stdout, actual.stdout)]
     return compare_printed(expected.stdout, actual.stdout), files, lost
+
+
+def _tell_left(expected: Run, actual: Run) -> Iterator[str]:
+    """Say what else came of a difference after the last step."""
+    printed, files, _ = _compare_left(expected, actual)
+    if printed:
+        yield f"other numbers are printed, too: {printed[0]!r} -> {printed[1]!r}"
+    if files.numbers or files.others:
+        yield from _shorten("other files are left, too: ", [*files.numbers, *files.others])
 
 
 def _old(line: str) -> str:

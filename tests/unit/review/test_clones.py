@@ -165,6 +165,13 @@ def test_runs_inside_long_functions():
     assert measure_share([body for each in sources(a=first, b=second) for body in read_bodies(each)])[0] == 24
 
 
+def test_the_head_of_a_function_keeps_its_stars():
+    """What takes any arguments is proposed so."""
+    code = TRAIN.replace("clip=1.0)", "clip=1.0, *rest, **more)")
+
+    assert only(a=code, b=code).signature == "train_one(model, loader, opt, clip, *rest, **more)"
+
+
 def test_a_lambdas_own_names_are_no_parameters_of_a_run():
     """What a lambda takes is not read from before, and not given back where a local of that name is read later."""
     lines = LINES.replace("size=width + 3", "size=lambda item: item + width")

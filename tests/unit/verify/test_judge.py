@@ -720,6 +720,22 @@ def test_files_that_hold_other_numbers_each_time_are_a_divergence(judge, make_ru
     assert judge(before, now, record=lambda *_: before).status is Status.IDENTICAL
 
 
+def test_what_comes_of_a_difference_after_the_last_step_is_told(judge, make_run, script):
+    """The export that an evaluation went into; of one in a step all that follows differs anyhow."""
+    late, early = script.copy(), script.copy()
+    late.end["calls"] = [["e", "in", "other"]]
+    early.steps[1]["loss"] = ["0x1p+9", "0x1p+9"]
+    more = {"stdout": "acc 0.5\n", "outputs": {"a.npy": Output("tensors", "4:1:")}}
+    other = {"stdout": "acc 0.25\n", "outputs": {"a.npy": Output("tensors", "4:2:")}}
+    before = make_run(script, **more)
+
+    assert judge(before, make_run(late, **other)).notes[-2:] == (
+        "other numbers are printed, too: 'acc 0.5' -> 'acc 0.25'",
+        "other files are left, too: a.npy: 1 of 1 tensors hold other numbers",
+    )
+    assert judge(before, make_run(early, **other)).notes == ()
+
+
 def test_files_in_another_form_are_a_note(judge, make_run, script):
     """Nothing is run again for them."""
     before, now = (left(make_run, script, **dict.fromkeys("abcdef", sizes)) for sizes in ("4:1", "4:1 8:2"))

@@ -47,6 +47,12 @@ def make_allowed(review: Review) -> Table:
     return Table(("allowed", "what", "because"), rows, "lll")
 
 
+def make_gone(review: Review) -> Table:
+    """Give the issues that the base has and the candidate no more."""
+    rows = [(each.title, tell_place(each.places[0]), each.severity) for each in review.gone]
+    return Table(("gone since the base", "where it was", "severity"), rows, "lll")
+
+
 def make_related(review: Review) -> Table:
     """Give the largest classes of functions that are no issue: they resemble each other, or are short."""
     some = [each for each in review.clones if is_left_alone(each) and each.kind != "run"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
-from trainkit.report.review.tables import make_allowed, make_figures, make_plan, make_related
+from trainkit.report.review.tables import make_allowed, make_figures, make_gone, make_plan, make_related
 from trainkit.report.review.words import (
     tell_cycles,
     tell_edges,
@@ -50,6 +50,8 @@ def _render_head(review: Review, width: int) -> Iterator[str]:
     yield from _field("found", tell_issues(review), width)
     for place, title, reason in make_allowed(review).rows[:_ROWS]:
         yield from _field("allowed", f"{place} {title}, because {reason}", width)
+    for title, place, _ in make_gone(review).rows[:_ROWS]:
+        yield from _field("gone", f"{title}, was at {place}", width)
     for what, where, _ in make_related(review).rows[:_PLACES]:
         yield from _field("alike", f"{what}{', ' * bool(where)}{where} (no issue)", width)
     for line in review.proof:

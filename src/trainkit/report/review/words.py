@@ -62,7 +62,9 @@ def tell_size(review: Review) -> str:
 def tell_issues(review: Review) -> str:
     """Give the number of issues by severity, what they take and what they save, and how many are allowed."""
     allowed = f"; {len(review.allowed)} more allowed by a comment" if review.allowed else ""
-    return f"{_tell_work(review) if review.issues else 'no issue'}{allowed}"
+    fresh = sum(issue.is_new for issue in review.issues)
+    since = f"; {fresh} new and {len(review.gone)} gone since the base" if review.base else ""
+    return f"{_tell_work(review) if review.issues else 'no issue'}{allowed}{since}"
 
 
 def _tell_work(review: Review) -> str:
@@ -95,5 +97,6 @@ def tell_edges(review: Review) -> str:
 
 
 def tell_head(issue: Issue) -> str:
-    """Give severity, priority and effort."""
-    return f"{issue.severity}, P{issue.priority}, {tell_minutes(issue.effort_min)}"
+    """Give severity, priority and effort, and whether it is new."""
+    new = ", new" if issue.is_new else ""
+    return f"{issue.severity}, P{issue.priority}, {tell_minutes(issue.effort_min)}{new}"
