@@ -99,16 +99,14 @@ def _join_methods(classes: Sequence[CloneClass], methods: Sequence[Place]) -> li
             joined[owners].append(each)
         else:
             alone.append(each)
-    return [
-        *alone,
-        *(
-            group[0] if len(group) == 1 else _join(group, max(num_methods[owner] for owner in owners))
-            for owners, group in joined.items()
-        ),
-    ]
+    found = alone
+    for owners, group in joined.items():
+        is_whole = len(group) == max(num_methods[owner] for owner in owners)
+        found += group if len(group) == 1 else [_join(group, "class" if is_whole else "methods")]
+    return found
 
 
-def _join(group: Sequence[CloneClass], num_methods: int) -> CloneClass:
+def _join(group: Sequence[CloneClass], kind: str) -> CloneClass:
     places: dict[tuple[str, str], list[Place]] = defaultdict(list)
     for place in (place for each in group for place in each.members):
         places[place.path, place.name.rpartition(".")[0]].append(place)
@@ -117,7 +115,7 @@ def _join(group: Sequence[CloneClass], num_methods: int) -> CloneClass:
     reasons = [each.intended for each in group]
     prints = tuple(sorted(int(each.fingerprint, 16) for each in group))
     return CloneClass(
-        kind="class" if len(group) == num_methods else "methods",
+        kind=kind,
         grade="equal" if all(each.grade == "equal" for each in group) else "near",
         members=tuple(
             Place(path, min(place.line for place in its), max(place.end for place in its), name)

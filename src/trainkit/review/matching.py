@@ -8,7 +8,7 @@ is compared in its normal form (`normal`), where local names, hints, formatting 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -210,10 +210,15 @@ def _find_parts(result: Matching) -> None:
         share = _share(piece, gone[old])
         if share >= _SAME and share > best.get(piece, 0.0):
             best[piece], result.origin[piece] = share, old
-    lost = [old for old in gone if old not in after and old.keys().total() >= _LEAST_MERGED]
-    for piece, old in _sorted(_candidates(lost, [piece for piece in result.new if piece.shapes])):
+    for piece, old in _sorted(
+        _candidates(_list_lost(gone, after), [piece for piece in result.new if piece.shapes])
+    ):
         if _share(old, _rest(piece, result.before.get(piece))) >= _SAME:
             result.merged.setdefault(piece, []).append(old)
+
+
+def _list_lost(old: Iterable[Piece], after: Mapping[Piece, Piece]) -> list[Piece]:
+    return [piece for piece in old if piece not in after and piece.keys().total() >= _LEAST_MERGED]
 
 
 def _rest(piece: Piece, other: Piece | None) -> Counter[int]:

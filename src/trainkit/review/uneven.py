@@ -21,6 +21,7 @@ from trainkit.review.sources import Source
 _MIN_STATEMENTS, _MIN_LINES = 6, 10  # smaller copies are told of, and stop nobody
 _MOVED = 0.6
 _Opcode = tuple[str, int, int, int, int]
+_Traced = tuple[Counter[int], Counter[int]]  # the statements of a run, and those in its place before
 
 
 @dataclass(frozen=True)
@@ -158,17 +159,21 @@ def gained(before: Sequence[Source], after: Sequence[Source]) -> list[Gained]:
     old, new = _read(before), _read(after)
     now = _match(old, new)
     known = {body.place for body in now.values()}  # of one or the other reading
-    # what is gone or has lost statements: what is new may come from there
-    gone = [body for body in old if body not in now or len(now[body].statements) < len(body.statements)]
+    gone = _list_gone(old, now)
     in_new = {body.place: body for body in new}
     found = []
     for clones in find_functions(new):
-        members = [in_new[place] for place in clones.members]
-        fresh = [body for body in members if body.place not in known and _is_from_nowhere(body, gone)]
+        members = [in_new[place] for place in clones.members if place not in known]
+        fresh = [body for body in members if _is_from_nowhere(body, gone)]
         if fresh and clones.grade != "related" and not clones.intended:
             found.append(Gained(clones, tuple(body.place for body in fresh)))
     told = [place for one in found for place in one.new]
     return [*found, *_list_gained_runs(old, new, now, told)]
+
+
+def _list_gone(old: Sequence[Body], now: Mapping[Body, Body]) -> list[Body]:
+    """Give what is gone or has lost statements: what is new may come from there."""
+    return [body for body in old if body not in now or len(now[body].statements) < len(body.statements)]
 
 
 def _read(sources: Sequence[Source]) -> list[Body]:
@@ -243,28 +248,23 @@ def _list_gained_runs(
     begins = _find_grown(*long) & _find_fresh(*long)
     placed = _by_place(new)
     was = {its: body for body, its in now.items()}
+
+    def is_fresh(place: Place) -> bool:
+        begun = any(path == place.path and place.line <= line <= place.end for path, line in begins)
+        meant = why_meant(_find_owner(place, placed), place)
+        return begun and not meant and not any(_holds(one, place) for one in told)
+
     for clones in find_runs(new, least=LEAST_GATE):
-        fresh = [
-            place
-            for place in clones.members
-            if not why_meant(_find_owner(place, placed), place)
-            and not any(_holds(one, place) for one in told)
-            and any(path == place.path and place.line <= line <= place.end for path, line in begins)
-        ]
-        if not fresh or clones.intended:
-            continue
-        before = {place: _trace_back(place, _find_owner(place, placed), was) for place in clones.members}
-        places = tuple(
-            place
-            for place in fresh
-            if not _was_there(before[place])
-            and not any(_were_copies(before[place], before[each]) for each in before if each != place)
-        )
-        if places:
-            yield Gained(clones, places)
+        fresh = [] if clones.intended else list(filter(is_fresh, clones.members))
+        if fresh:
+            before = {place: _trace_back(place, _find_owner(place, placed), was) for place in clones.members}
+            if places := tuple(place for place in fresh if _is_new(place, before)):
+                yield Gained(clones, places)
 
 
-_Traced = tuple[Counter[int], Counter[int]]
+def _is_new(place: Place, before: Mapping[Place, _Traced]) -> bool:
+    others = (traced for other, traced in before.items() if other != place)
+    return not _was_there(before[place]) and not any(_were_copies(before[place], each) for each in others)
 
 
 def _trace_back(place: Place, body: Body, was: Mapping[Body, Body]) -> _Traced:

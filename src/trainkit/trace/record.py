@@ -308,12 +308,7 @@ class Recorder:
         self.after = "loss" if flag == "t" else "eval"
         if self._torch.is_autocast_enabled("cpu") or self._torch.is_autocast_enabled("cuda"):
             self._count_mode("autocast")
-        if self.light:
-            # In full: what an evaluation computed leads to nothing that is compared later.
-            is_seen_later = flag == "t" and (self.step or self._thread)
-            call = [flag, "", "" if is_seen_later else digest_values(output)]
-        else:
-            call = [flag, digest_values(args, kwargs), digest_values(output)]
+        call = self._digest_call(flag, (args, kwargs), output)
         if flag == "g":
             first = next((item for item in module.parameters() if item.requires_grad), None)
             self._evaluating[id(module)] = (id(first), call)
@@ -322,6 +317,13 @@ class Recorder:
         if self.in_step:
             self._count_mode("closure")
         self._keep_call(call)
+
+    def _digest_call(self, flag: str, given: Any, output: Any) -> list[str]:
+        """Give flag, input, output. The light pass leaves out what a loss tells of, and inputs."""
+        if not self.light:  # in full: what an evaluation computed leads to nothing that is compared later
+            return [flag, digest_values(*given), digest_values(output)]
+        is_seen_later = flag == "t" and (self.step or self._thread)
+        return [flag, "", "" if is_seen_later else digest_values(output)]
 
     def _count_mode(self, name: str) -> None:
         self._modes[name] = self._modes.get(name, 0) + 1

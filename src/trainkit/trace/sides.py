@@ -100,15 +100,7 @@ class Side:
         summary.num_saved += len(event.get("saved", ()))
         summary.num_resumed += event.get("resumed", 0)
         if event["event"] == "end":
-            summary.complete, summary.stopped = True, event["stopped"]
-            summary.compiled = event["compiled"] > 0
-            summary.elsewhere = event.get("elsewhere", 0) > 0
-            summary.evaluates = bool(calls) and not (
-                summary.num_steps or "loss" in event or summary.elsewhere
-            )
-            summary.environment = event["environment"]
-            first = [tensor.digest for tensor in self.parameters]
-            summary.trained |= split(event["values"])[: len(first)] != first
+            self._take_end(event)
             return event
         summary.num_steps += 1
         losses = event.get("loss", [])
@@ -130,6 +122,17 @@ class Side:
         self._resolve_hyper(event)
         self._see_movement(event)
         return event
+
+    def _take_end(self, event: Event) -> None:
+        summary = self.summary
+        summary.complete, summary.stopped = True, event["stopped"]
+        summary.compiled = event["compiled"] > 0
+        summary.elsewhere = event.get("elsewhere", 0) > 0
+        trains = summary.num_steps or "loss" in event or summary.elsewhere
+        summary.evaluates = "calls" in event and not trains
+        summary.environment = event["environment"]
+        first = [tensor.digest for tensor in self.parameters]
+        summary.trained |= split(event["values"])[: len(first)] != first
 
     def _resolve_hyper(self, event: Event) -> None:
         number = event["optimizer"]

@@ -176,11 +176,7 @@ class _Judge:
         pair = compare_recordings(expected.recording, actual.recording, unsteady=self.unsteady)
         comparison = pair.comparison
         if comparison.first is None:
-            vacuous = judge_vacuous(pair)
-            if vacuous and comparison.num_steps:
-                return vacuous
-            equal = self._judge_equal(pair, expected, actual)
-            return vacuous if vacuous and equal.status is not Status.DIVERGED else equal
+            return self._judge_equal(pair, expected, actual)
         if comparison.light and self.record:
             return _judge_wavering(comparison, self._judge_in_full(self.record, comparison))
         at = comparison.first.step
@@ -204,7 +200,13 @@ class _Judge:
         return self.judge(*(record(side, {"level": "full"}) for side in _SIDES))
 
     def _judge_equal(self, pair: Pair, expected: Run, actual: Run) -> Verification:
-        """Of sides that trained alike what they printed and left in files counts, too, if that repeats."""
+        """Of sides that trained alike what they printed and left in files counts, too, if that repeats.
+
+        It counts where nothing was trained as well; else equality means nothing there.
+        """
+        vacuous = judge_vacuous(pair)
+        if vacuous and pair.comparison.num_steps:
+            return vacuous
         printed, files, lost = _compare_left(expected, actual)
         if (printed or files.numbers or lost) and self.record and self.deep:
             again = self.record("candidate", {})
@@ -220,7 +222,7 @@ class _Judge:
                 return _judge_files(pair, list(files.numbers))
         notes = (*_shorten("other bytes, which may mean the same, in ", files.others),
                  *_shorten("the candidate prints or leaves less, or in other words: ", lost))  # fmt: skip
-        return conclude(pair, notes=notes)
+        return vacuous or conclude(pair, notes=notes)
 
     def _zoom(self, record: Record, step: int, at: int, pair: Pair | None = None) -> list[Run]:
         """Run both sides once more with the operations of a step; to the end if `at` is none, or if what
