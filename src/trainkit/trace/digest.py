@@ -218,6 +218,9 @@ def digest_leaf(leaf: Any) -> str:
         torch = _load()
         return digest_tensor(torch.empty(0, dtype=torch.uint8).set_(leaf._untyped_storage.cpu()))
     if hasattr(leaf, "__array_interface__"):
+        if not hasattr(leaf, "dtype"):  # a picture of Pillow's
+            said = leaf.__array_interface__
+            return digest_bytes(f"{said['typestr']}{said['shape']}".encode() + leaf.tobytes())
         return digest_bytes(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
     return digest_bytes(f"{type(leaf).__name__}:{leaf!r};".encode())
 

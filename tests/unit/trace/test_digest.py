@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from trainkit.trace.digest import (
     chain_digests,
@@ -365,8 +366,20 @@ def test_classes_and_objects_with_any_attribute_hold_no_values():
 
     assert list(iterate_named_leaves({"kinds": odd, "weight": 1})) == [(".weight", 1)]
     assert [leaf for _, leaf in iterate_named_leaves([Sizes(), np.float32(2)])] == [3, 2]
-    storage = torch.ones(2).storage()
-    assert digest_values(storage) != digest_values(torch.zeros(2).storage())
+    storage = torch.ones(2)._typed_storage()
+    assert digest_values(storage) != digest_values(torch.zeros(2)._typed_storage())
+
+
+def test_a_picture_is_digested_by_its_pixels():
+    """A batch may be a list of them; they are no arrays, and say only what one made of them would be."""
+    image = Image.new("RGB", (4, 3))
+    other = image.copy()
+    other.putpixel((1, 2), (0, 0, 1))
+
+    assert digest_values([image]) == digest_values([image.copy()])
+    assert (
+        len({digest_values(each) for each in (image, other, image.resize((3, 4)), image.convert("L"))}) == 4
+    )
 
 
 def test_one_tensor_has_its_own_digest():
