@@ -50,15 +50,23 @@ def describe(tensor: Tensor) -> str:
 
 
 def _header(tensor: Tensor) -> tuple[int, str]:
-    key = (tensor.dtype, tensor.shape)
+    key: tuple[Any, tuple[Any, ...]]
+    try:
+        key = (tensor.dtype, tensor.shape)
+    except RuntimeError:  # tensors in a tensor have sizes each; one that is made later has none yet
+        key = (tensor.dtype, tuple(map(str, _list_sizes(tensor))))
     known = _headers.get(key)
     if known is None:
-        sizes = ",".join(str(size) for size in tensor.shape)
+        sizes = ",".join(map(str, key[1]))
         text = f"{str(tensor.dtype).removeprefix('torch.')}[{sizes}]"
         known = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big"), text
         if len(_headers) < 100_000:
             _headers[key] = known
     return known
+
+
+def _list_sizes(tensor: Tensor) -> list[tuple[int, ...]]:
+    return [tuple(part.shape) for part in tensor.unbind()] if tensor.is_nested else []
 
 
 def digest_tensor(tensor: Tensor) -> str:
@@ -115,6 +123,8 @@ def _make_plain(tensor: Tensor) -> Tensor | None:
         and not tensor.dtype.is_complex
     ):
         return tensor if tensor.numel() else None
+    if hasattr(type(tensor), "materialize"):
+        return None
     with torch.no_grad():
         plain = tensor.detach()
         if hasattr(plain, "to_local"):  # a DTensor: what this rank holds

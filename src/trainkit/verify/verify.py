@@ -14,6 +14,7 @@ from typing import Any
 from trainkit.errors import CannotJudgeError
 from trainkit.repo.git import default_base
 from trainkit.repo.trees import Tree, open_trees
+from trainkit.trace.divergence import summarise
 from trainkit.trace.locate import Edited, Line
 from trainkit.verdict import Status
 from trainkit.verify import cache
@@ -267,7 +268,7 @@ def record(root: Path, options: RunOptions, *, into: Path, progress: Progress = 
     """Record a command on the working tree as it is; the traces land in the folder `into`.
 
     Raises:
-        CannotJudgeError: it could not be started, or nothing was recorded.
+        CannotJudgeError: it could not be started, nothing was recorded, or the recorder failed.
     """
     check_paths(root, options)
     with open_trees(root, None) as (tree, _):
@@ -278,6 +279,8 @@ def record(root: Path, options: RunOptions, *, into: Path, progress: Progress = 
         if not run.recording.paths:
             message = run.broke or f"`{options.shown()}` called neither backward nor an optimizer's step"
             raise CannotJudgeError("nothing-recorded", message, evidence=run.evidence)
+        for process in run.recording.processes():
+            summarise(process)
         shutil.copytree(tree.scratch / "trace", into, dirs_exist_ok=True)
     paths = tuple(into / path.name for path in run.recording.paths)
     return replace(run, recording=replace(run.recording, paths=paths))

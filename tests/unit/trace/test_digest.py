@@ -370,6 +370,19 @@ def test_classes_and_objects_with_any_attribute_hold_no_values():
     assert digest_values(storage) != digest_values(torch.zeros(2)._typed_storage())
 
 
+@pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype")
+def test_tensors_in_a_tensor_and_one_that_is_made_later_are_digested():
+    """A TransformerEncoder makes the first of padded inputs when it evaluates; a lazy module holds the other."""
+    parts = [torch.ones(2, 4), torch.zeros(3, 4)]
+    nested, swapped = torch.nested.nested_tensor(parts), torch.nested.nested_tensor(parts[::-1])
+    later = torch.nn.UninitializedParameter()
+
+    for digest in (digest_tensor, digest_quick, digest_sample, digest_values):
+        assert digest(nested) == digest(torch.nested.nested_tensor(parts)) != digest(swapped)
+        assert digest(later) == digest(torch.nn.UninitializedParameter())
+    assert describe(nested) == "float32[(2, 4),(3, 4)]"
+
+
 def test_a_picture_is_digested_by_its_pixels():
     """A batch may be a list of them; they are no arrays, and say only what one made of them would be."""
     image = Image.new("RGB", (4, 3))

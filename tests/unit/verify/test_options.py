@@ -7,6 +7,7 @@ from trainkit.repo.trees import open_trees
 from trainkit.settings import parse
 from trainkit.verify.options import RunOptions, check_paths
 from trainkit.verify.run import prepare
+from trainkit.verify.verify import record
 
 COMMAND = ("python", "train.py", "--name", "a b")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -135,3 +136,27 @@ def test_a_setup_may_ask_git_on_either_side(make_project):
         with pytest.raises(CannotJudgeError, match="left with status 3 on the candidate side") as raised:
             prepare(trees[0], make(setup="echo no compiler >&2; exit 3"))
     assert raised.value.evidence == ("no compiler",)
+
+
+ODD = """
+import torch
+class Odd(dict):
+    def items(self):
+        raise KeyError("none of yours")
+class Net(torch.nn.Linear):
+    def forward(self, x):
+        self.loss = super().forward(x).mean()
+        return Odd(loss=self.loss)
+net = Net(2, 1)
+net(torch.ones(1, 2))
+net.loss.backward()
+"""
+
+
+def test_a_recorder_that_failed_leaves_no_trace(make_project, tmp_path):
+    """The program goes on, and what was recorded until then is nothing to trust."""
+    root = make_project({"train.py": ODD}).path
+
+    with pytest.raises(CannotJudgeError, match="the recorder failed in .*none of yours"):
+        record(root, RunOptions(command=("python", "train.py")), into=tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
