@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator
 
@@ -130,11 +131,14 @@ def _render_drift(comparison: Comparison) -> Iterator[str]:
     drift = comparison.drift
     if not drift:
         return
-    if all(before == now for _, before, now in drift):
+    sizes = [relative_difference(before, now) for _, before, now in drift]
+    apart = [index for index, (_, before, now) in enumerate(drift) if before != now]
+    if not apart:
         yield f"the same in all {len(drift)} steps"
         return
-    chosen = sorted({0, 1, min(10, len(drift) - 1), len(drift) - 1} & set(range(len(drift))))
+    most = max(apart, key=lambda index: sizes[index] if sizes[index] < math.inf else 0)  # nan is the least
+    chosen = sorted({0, apart[0], most, len(drift) - 1})
     for index in chosen:
         step, before, now = drift[index]
-        size = relative_difference(before, now)
-        yield f"{describe_step(step)}: {show_loss(before)} -> {show_loss(now)}, {size:.2g} apart"
+        size = f"{sizes[index]:.2g} apart" if before != now else "the same"
+        yield f"{describe_step(step)}: {show_loss(before)} -> {show_loss(now)}, {size}"

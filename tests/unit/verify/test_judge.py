@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from trainkit.errors import CannotJudgeError
+from trainkit.report.verification import render_verification
 from trainkit.trace.store import Recording, find_recording, write_trace
 from trainkit.verdict import Status
 from trainkit.verify.edits import MOVED, RENAMED
@@ -718,6 +719,20 @@ def test_files_that_hold_other_numbers_each_time_are_a_divergence(judge, make_ru
     assert "files-only: a.npy: 1 of 1 tensors hold other numbers, and 1 more files" in result.summary
     assert result.notes == ("b.npy: 1 of 1 tensors hold other numbers",)
     assert judge(before, now, record=lambda *_: before).status is Status.IDENTICAL
+
+
+def test_the_losses_that_are_shown_are_those_that_differ(judge, script):
+    """The first of them, the most different one and both ends; none where none does."""
+    script.steps += [{**json.loads(json.dumps(script.steps[1])), "step": number} for number in (4, 5, 6)]
+    actual, silent = script.copy(), script.copy()
+    actual.steps[0]["gradients"] = silent.steps[0]["gradients"] = OTHER * 2
+    for number, loss in ((2, "0x1.8p+0"), (4, "0x1.8p+3")):
+        actual.steps[number]["loss"] = [loss, loss]
+    told = render_verification(judge(script, actual)).partition("loss         ")[2].splitlines()
+
+    assert [line.split()[1] for line in told[:4]] == ["1:", "3:", "5:", "6:"]
+    assert [line.rpartition(", ")[2] for line in (told[0], told[3])] == ["the same", "the same"]
+    assert "loss         the same in all 6 steps" in render_verification(judge(script, silent))
 
 
 def test_what_comes_of_a_difference_after_the_last_step_is_told(judge, make_run, script):
