@@ -181,6 +181,23 @@ def test_a_program_that_differs_from_itself_is_unstable(project):
     assert len(re.findall(r">   \d+ \|.*time\(\)", done.stdout)) == 1
 
 
+def test_what_a_program_prints_counts_though_it_never_steps(make_project):
+    """Gradients of inputs: no training, and where the same is printed nothing is said."""
+    program = (
+        "import torch\ntorch.manual_seed(0)\nx = torch.randn(4, 3, requires_grad=True)\n"
+        "torch.nn.Linear(3, 1)(x).sum().backward()\nprint('saliency', x.grad.abs().mean().item())\n"
+    )
+    project = make_project({"show.py": program})
+    command = ("verify", "--base", "HEAD", "--", "python", "show.py")
+    same = project.trainkit(*command)
+    project.write("show.py", program.replace("mean", "sum"))
+    other = project.trainkit(*command)
+
+    assert (same.returncode, other.returncode) == (3, 1), same.stdout + other.stdout
+    assert "inconclusive: the baseline took no optimizer step" in same.stdout
+    assert "diverged: in what is printed alone" in other.stdout
+
+
 def test_a_generator_that_is_drawn_from_elsewhere_is_not_compared(project):
     """Python's, by a thread of a library: nobody's training comes of it, and the verdict says so."""
     tiny, run = project

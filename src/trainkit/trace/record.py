@@ -151,9 +151,8 @@ class Recorder:
             return False
         if _is_pretending(torch):
             return False
-        tracing = (
-            torch._C._get_tracing_state() is not None
-        )  # into TorchScript: our work would become part of it
+        # What is traced into TorchScript is left alone: our work would become part of it.
+        tracing = torch._C._get_tracing_state() is not None
         in_transform = torch._C._functorch.peek_interpreter_stack() is not None
         return not (tracing or in_transform or torch.compiler.is_compiling())
 

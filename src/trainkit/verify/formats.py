@@ -11,7 +11,7 @@ import sqlite3
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,13 +127,11 @@ def _iterate_fields(message: bytes) -> Iterator[tuple[int, Any]]:
 
 def _read_sqlite(content: bytes) -> Output:
     try:
-        connection = sqlite3.connect(":memory:")
-        connection.deserialize(content)
-        text = "\n".join(connection.iterdump())
-        connection.close()
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.deserialize(content)
+            return Output("text", "\n".join(connection.iterdump()))
     except sqlite3.Error as error:
         raise ValueError from error
-    return Output("text", text)
 
 
 def _read_frame(content: bytes, *ways: tuple[str, str, str]) -> Output:

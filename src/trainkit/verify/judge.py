@@ -179,14 +179,13 @@ class _Judge:
             return self._judge_equal(pair, expected, actual)
         if comparison.light and self.record:
             return _judge_wavering(comparison, self._judge_in_full(self.record, comparison))
-        at = comparison.first.step
-        left = tuple(_tell_left(expected, actual)) if at < 0 and comparison.num_steps else ()
         if not self.record or not self.deep:
-            return conclude(pair, notes=left)
+            return conclude(pair)
+        at = comparison.first.step
         step = _step_of(pair, at)
         runs = [expected, actual] if step == zoomed else self._zoom(self.record, step, at, pair)
         location, notes = self._locate(pair, runs, at)
-        return conclude(pair, location, notes=(*notes, *left))
+        return conclude(pair, location, notes=tuple(notes))
 
     def _judge_in_full(self, record: Record, light: Comparison) -> Verification:
         """Record both sides in full: the step where light passes differ is mostly the one to look into."""
@@ -265,8 +264,11 @@ def _compare_left(expected: Run, actual: Run) -> tuple[tuple[str, str] | None, C
     return compare_printed(expected.stdout, actual.stdout), files, lost
 
 
-def _tell_left(expected: Run, actual: Run) -> Iterator[str]:
-    """Say what else came of a difference after the last step."""
+def tell_left(result: Verification, expected: Run, actual: Run) -> Iterator[str]:
+    """Say what else came of a difference after the last step: what repeats is printed, or left, otherwise."""
+    first = result.comparison.first if result.comparison else None
+    if first is None or first.step >= 0:
+        return
     printed, files, _ = _compare_left(expected, actual)
     if printed:
         yield f"other numbers are printed, too: {printed[0]!r} -> {printed[1]!r}"

@@ -19,7 +19,7 @@ from trainkit.trace.locate import Edited, Line
 from trainkit.verdict import Status
 from trainkit.verify import cache
 from trainkit.verify.edits import list_edits, list_other_files, rank_edits, read_context
-from trainkit.verify.judge import judge_runs
+from trainkit.verify.judge import judge_runs, tell_left
 from trainkit.verify.options import RunOptions, check_paths
 from trainkit.verify.result import Excerpt, Verification
 from trainkit.verify.run import Run, keep_what_repeats, prepare, record_run
@@ -124,7 +124,7 @@ class _Session:
             return self.run(overlay, use_cache=False, control_hash_seed="")
         if result.status is Status.DIVERGED:
             note = _word_other_changes(any(self._edits()), list_other_files(*self._trees.values()))
-            result = replace(result, notes=(*result.notes, *note))
+            result = replace(result, notes=(*result.notes, *tell_left(result, expected, actual), *note))
         return result
 
     def _record_twice(self, control_hash_seed: str) -> tuple[Run, Verification | None]:
@@ -138,7 +138,8 @@ class _Session:
         while generator := _find_unsteady(control):
             first = replace(first, unsteady=(*first.unsteady, generator))
             control = judge_runs(first, second)
-        if control.status in {Status.IDENTICAL, Status.NOTED}:
+        idle = control.status is Status.INCONCLUSIVE and _took_no_step(control)  # and may print a result
+        if control.status in {Status.IDENTICAL, Status.NOTED} or idle:
             # Differences alone: what cannot be seen is to be said each time.
             noise = control.comparison.notes if control.comparison else ()
             return replace(keep_what_repeats(first, second), noise=noise), None
@@ -192,6 +193,10 @@ class _Session:
         if not hasattr(self, "_edited"):
             self._edited = list_edits(self._trees["baseline"], self._trees["candidate"])
         return self._edited
+
+
+def _took_no_step(control: Verification) -> bool:
+    return control.comparison is not None and not control.comparison.num_steps
 
 
 def _find_unsteady(control: Verification) -> str:

@@ -12,7 +12,7 @@ from trainkit.trace.store import Recording, find_recording, write_trace
 from trainkit.verdict import Status
 from trainkit.verify.edits import MOVED, RENAMED
 from trainkit.verify.files import compare_files
-from trainkit.verify.judge import compare_recordings, judge_runs
+from trainkit.verify.judge import compare_recordings, judge_runs, tell_left
 from trainkit.verify.outputs import Output
 from trainkit.verify.run import Run
 
@@ -744,11 +744,15 @@ def test_what_comes_of_a_difference_after_the_last_step_is_told(judge, make_run,
     other = {"stdout": "acc 0.25\n", "outputs": {"a.npy": Output("tensors", "4:2:")}}
     before = make_run(script, **more)
 
-    assert judge(before, make_run(late, **other)).notes[-2:] == (
+    def tell(actual):
+        run = make_run(actual, **other)
+        return list(tell_left(judge(before, run, record=lambda *_: run, deep=False), before, run))
+
+    assert tell(late) == [
         "other numbers are printed, too: 'acc 0.5' -> 'acc 0.25'",
         "other files are left, too: a.npy: 1 of 1 tensors hold other numbers",
-    )
-    assert judge(before, make_run(early, **other)).notes == ()
+    ]
+    assert tell(early) == []
 
 
 def test_files_in_another_form_are_a_note(judge, make_run, script):
