@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import math
 import pickletools
 import re
 import sqlite3
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,18 @@ MOST_PARSED = 8 << 20  # bytes of a file of which each number is looked at
 # What readers raise of a file that is damaged, or has the name of a format alone.
 NO_FORMAT = (ValueError, LookupError, TypeError, AttributeError, EOFError, struct.error, zlib.error)
 _SPELT = re.compile(r"(BIN)?(INT|FLOAT)\d?|LONG\d?")  # opcodes of pickle
+_MOST_TEXT = 256 << 10  # characters that are compared line by line
+_MOST_CELLS = 1_000_000  # of a table: a few bytes may say very many
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _MAGIC_OF_SQLITE = b"SQLite format 3\0"
+_BINARY = re.compile(r"X'[0-9A-F]*'", re.IGNORECASE)
+_ARROW, _POLARS = "to_pylist", "to_dicts"
+_FEATHER = ("pyarrow.feather", "read_table", _ARROW), ("polars", "read_ipc", _POLARS)
+_FRAMES = {
+    ".parquet": (("pyarrow.parquet", "read_table", _ARROW), ("polars", "read_parquet", _POLARS)),
+    ".feather": _FEATHER,
+    ".arrow": _FEATHER,
+}
 
 
 class Output(NamedTuple):
@@ -48,8 +60,10 @@ def read_format(path: Path, content: bytes, own: bytes) -> Output:
         return sum_up(_iterate_events(content))
     if path.suffix == ".npy":
         return list_tensors([(len(content), zlib.crc32(content), "")])
-    if len(content) <= MOST_PARSED and (read := _READERS.get(path.suffix)):
-        return read(content)
+    if path.suffix in {".h5", ".hdf5"}:
+        return _read_hdf(content)
+    if len(content) <= MOST_PARSED and path.suffix in _FRAMES:
+        return _read_frame(content, _FRAMES[path.suffix])
     if len(content) <= MOST_PARSED and content.startswith(_MAGIC_OF_SQLITE):
         return _read_sqlite(content)
     if len(content) <= MOST_PARSED and content.startswith(b"\x80") and content.endswith(b"."):
@@ -125,44 +139,66 @@ def _iterate_fields(message: bytes) -> Iterator[tuple[int, Any]]:
         at += size
 
 
+def tell_text(text: str, content: bytes) -> Output:
+    """Keep a text that is compared line by line, or of a long one what its numbers amount to."""
+    return Output("text", text) if len(text) <= _MOST_TEXT else sum_up(_NUMBER.findall(text), content)
+
+
 def _read_sqlite(content: bytes) -> Output:
+    """Read a database as the statements that make it, of what is binary a checksum."""
     try:
         with closing(sqlite3.connect(":memory:")) as connection:
             connection.deserialize(content)
-            return Output("text", "\n".join(connection.iterdump()))
+            text = "\n".join(connection.iterdump())
     except sqlite3.Error as error:
         raise ValueError from error
+    return tell_text(_BINARY.sub(lambda found: f"crc {zlib.crc32(found[0].encode())}", text), content)
 
 
-def _read_frame(content: bytes, *ways: tuple[str, str, str]) -> Output:
+def _read_frame(content: bytes, ways: Sequence[tuple[str, str, str]]) -> Output:
     """Read rows by the library that the program will have written them with: its name, to read, to list."""
     for library, *names in ways:
         with suppress(ValueError):
-            return Output("text", "\n".join(map(repr, _ask(library, partial(_list_rows, content, *names)))))
+            rows = _ask(library, partial(_list_rows, content, *names))
+            return tell_text("\n".join(map(repr, rows)), content)
     raise ValueError
 
 
 def _list_rows(content: bytes, read: str, list_: str, module: Any) -> Any:
-    return getattr(getattr(module, read)(io.BytesIO(content)), list_)()
+    frame = getattr(module, read)(io.BytesIO(content))
+    if math.prod(frame.shape) > _MOST_CELLS:
+        raise ValueError
+    return getattr(frame, list_)()
 
 
 def _read_hdf(content: bytes) -> Output:
-    """Read data sets; attributes may be dates."""
+    """Read data sets, and attributes that are no text: that may be a date."""
 
     def read(module: Any) -> list[tuple[int, int, str]]:
         rows = []
 
         def see(name: str, node: Any) -> None:
+            held = {f"{name}@{key}": value for key, value in node.attrs.items() if _is_plain(value)}
             if isinstance(node, module.Dataset):
-                found = node[()]
-                bits = repr(found).encode() if node.dtype.hasobject else found.tobytes()
-                rows.append((len(bits), zlib.crc32(bits), name))
+                held[name] = node[()]
+            for each, value in held.items():
+                bits = value.tobytes() if _is_plain(value) else repr(_list_values(value)).encode()
+                rows.append((len(bits), zlib.crc32(bits), each))
 
         with module.File(io.BytesIO(content), "r") as file:
+            see("", file)
             file.visititems(see)
         return rows
 
     return list_tensors(_ask("h5py", read))
+
+
+def _list_values(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _is_plain(value: Any) -> bool:
+    return hasattr(value, "tobytes") and not value.dtype.hasobject
 
 
 def _ask(library: str, read: Callable[[Any], Any]) -> Any:
@@ -175,15 +211,3 @@ def _ask(library: str, read: Callable[[Any], Any]) -> Any:
         return read(importlib.import_module(library))
     except Exception as error:  # of whatever kind: it is not read then
         raise ValueError from error
-
-
-_ARROW, _POLARS = "to_pylist", "to_dicts"
-_PARQUET = ("pyarrow.parquet", "read_table", _ARROW), ("polars", "read_parquet", _POLARS)
-_FEATHER = ("pyarrow.feather", "read_table", _ARROW), ("polars", "read_ipc", _POLARS)
-_READERS: dict[str, Callable[[bytes], Output]] = {
-    ".parquet": lambda content: _read_frame(content, *_PARQUET),
-    ".feather": lambda content: _read_frame(content, *_FEATHER),
-    ".arrow": lambda content: _read_frame(content, *_FEATHER),
-    ".h5": _read_hdf,
-    ".hdf5": _read_hdf,
-}

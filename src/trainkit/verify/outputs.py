@@ -21,15 +21,14 @@ from trainkit.verify.formats import (
     list_tensors,
     read_format,
     sum_up,
+    tell_text,
 )
 from trainkit.verify.printed import compare_printed, keep_repeated, list_lost
 
-_MOST_TEXT = 256 << 10  # of a file that is compared line by line
 _MOST_BYTES = 512 << 20  # read of all files; archives say their checksums themselves
 _SLACK_NS = 20_000_000  # a file's time of change is that of the kernel's last tick
 _STAMP = re.compile(r"\d{6,}|\d+(?:-\d\d){2}")  # in the name of a run's folder
 _EVENTS = re.compile(r"(tfevents)\..*")  # a time, the machine, the process
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _PASSED_OVER = {".git", "__pycache__", ".pytest_cache"}
 _STATE, _SCRIPT = ", beside tensors", ", settings of modules"  # behind the path of a checkpoint, of a script
 
@@ -246,8 +245,5 @@ def _read_content(path: Path, content: bytes, own: bytes) -> Output:
     content = content.replace(own, b"")
     if len(content) <= MOST_PARSED and b"\0" not in content:
         with suppress(UnicodeDecodeError):
-            text = content.decode()
-            return (
-                Output("text", text) if len(content) <= _MOST_TEXT else sum_up(_NUMBER.findall(text), content)
-            )
+            return tell_text(content.decode(), content)
     return Output("bytes", f"{len(content)}:{zlib.crc32(content)}")

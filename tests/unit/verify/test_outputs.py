@@ -94,7 +94,26 @@ def store(*values):
     return write
 
 
+def attach(score, names=("a", "b"), text="then"):
+    def write(path):
+        with h5py.File(path, "w") as file:
+            file["names"] = list(names)
+            file["names"].attrs["score"], file.attrs["made"] = score, text
+
+    return write
+
+
 WAYS = {
+    "scored_h5": (attach(0.5), attach(0.25)),
+    "many_h5": (
+        attach(1, [f"{n:05}" for n in range(2000)]),
+        attach(1, [f"{n + (n == 999):05}" for n in range(2000)]),
+    ),
+    "blobs_sqlite": (tabulate(b"\x3f\x1a\x2b\x4c"), tabulate(b"\x3f\x1a\x2b\x4d")),
+    "long_parquet": (
+        polars.DataFrame({"score": [n / 7 for n in range(40_000)]}).write_parquet,
+        polars.DataFrame({"score": [n / 7 + (n == 20_000) for n in range(40_000)]}).write_parquet,
+    ),
     "runs_sqlite": (tabulate(0.5, 0.25), tabulate(0.25, 0.5)),
     "best_h5": (store(0.5, 0.25), store(0.25, 0.5)),
     "best_parquet": (
@@ -295,6 +314,13 @@ def test_what_only_looks_like_a_pickle_is_bytes(content):
         Path(folder, "tfevents.1").write_bytes(struct.pack("<QI", len(content), 0) + content + b"1234")
 
         assert {each.kind for each in read_outputs(Path(folder), 0).values()} <= {"bytes", "numbers", "text"}
+
+
+def test_a_date_in_a_file_is_no_result_and_a_huge_table_is_bytes(read):
+    """Attributes that are text are passed over; a table of a few bytes may have millions of rows."""
+    assert read(a_h5=attach(0.5)) == read(a_h5=attach(0.5, text="now"))
+    many = polars.DataFrame({"zero": polars.zeros(1_000_001, eager=True)})
+    assert read(best_parquet=many.write_parquet)["out/best.parquet"].kind == "bytes"
 
 
 def test_what_no_library_is_there_for_is_bytes(read, monkeypatch):
