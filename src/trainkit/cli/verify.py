@@ -90,7 +90,8 @@ def _record(words: list[str]) -> int:
     print(f"{options.output}: {len(done.recording.paths)} process(es), {size} bytes")
     if done.broke:
         print(f"trainkit: {done.broke}; the trace ends there", file=sys.stderr)
-        print(*(f"    | {line}" for line in done.evidence), sep="\n", file=sys.stderr)
+        for line in done.evidence:
+            print(f"    | {line}", file=sys.stderr)
         return 3
     return 0
 

@@ -157,7 +157,7 @@ def _list_remotes(source: Path) -> Iterator[str]:
     for entry in git(source, "config", "-z", "--get-regexp", r"^remote\..*\.url$", good=(0, 1)).split("\0"):
         key, _, url = entry.partition("\n")
         if url and not any(mark in key + url for mark in '"\\'):
-            yield f'[remote "{key.removeprefix("remote.").removesuffix(".url")}"]\n\turl = {url}\n'
+            yield f'[remote "{key.removeprefix("remote.").removesuffix(".url")}"]\n\turl = "{url}"\n'
 
 
 def _share(origin: Path, target: Path, name: str) -> Iterator[tuple[Path, tuple[int, int]]]:
@@ -230,9 +230,9 @@ def _check_out_submodules(origin: Path, top: Path, commit: str) -> None:
 
     One that it lacks stays an empty folder, as git leaves it.
     """
-    listed = [line.partition("\t") for line in git(origin, "ls-tree", "-rz", commit).split("\0")]
+    listed = [line.partition("\t") for line in git(top, "ls-tree", "-rz", commit).split("\0")]
     for inner, name in ((fields.split()[2], name) for fields, _, name in listed if fields[:6] == "160000"):
-        source, target = _find_submodule(origin, commit, name), top / name
+        source, target = _find_submodule(origin, top, name), top / name
         if source is None:
             continue
         try:
@@ -245,18 +245,23 @@ def _check_out_submodules(origin: Path, top: Path, commit: str) -> None:
             target.mkdir(exist_ok=True)
 
 
-def _find_submodule(origin: Path, commit: str, path: str) -> Path | None:
-    """Give the user's repository of a submodule: where it stands, or what git kept of one that went."""
+def _find_submodule(origin: Path, top: Path, path: str) -> Path | None:
+    """Give the user's repository of a submodule: where it stands, or what git kept of one that went.
+
+    `origin` may itself be what git kept: a git folder whose working tree is there no more.
+    """
     if (origin / path / ".git").exists():
         return origin / path
-    with suppress(CannotJudgeError):
-        common = Path(origin, git(origin, "rev-parse", "--git-common-dir"))
-        blob = f"--blob={commit}:.gitmodules"
-        for entry in git(origin, "config", blob, "-z", "--get-regexp", r"^submodule\..*\.path$").split("\0"):
-            key, _, value = entry.partition("\n")
-            kept = common / "modules" / key.removeprefix("submodule.").removesuffix(".path")
-            if value == path and kept.is_dir():
-                return kept
+    is_kept = not (origin / ".git").exists()
+    common = origin if is_kept else Path(origin, git(origin, "rev-parse", "--git-common-dir"))
+    paths = r"^submodule\..*\.path$"
+    for entry in git(top, "config", "-f", ".gitmodules", "-z", "--get-regexp", paths, good=(0, 1)).split(
+        "\0"
+    ):
+        key, _, value = entry.partition("\n")
+        kept = common / "modules" / key.removeprefix("submodule.").removesuffix(".path")
+        if value == path and kept.is_dir():
+            return kept
     return None
 
 

@@ -94,7 +94,7 @@ def test_a_copy_for_one_program_is_its_own(project):
 
 def test_a_program_in_a_copy_may_ask_git(project):
     """For its commit and for what was changed; what it commits stays in the copy."""
-    project.git("remote", "add", "origin", "https://example.org/p.git")
+    project.git("remote", "add", "origin", "https://example.org/p.git#1")
     before = project.state()
     head, status = (git(project.path, *words) for words in (["rev-parse", "HEAD"], ["status", "--porcelain"]))
     with open_trees(project.path, "HEAD") as (candidate, baseline):
@@ -103,7 +103,7 @@ def test_a_program_in_a_copy_may_ask_git(project):
                 assert git(copy.path, "rev-parse", "HEAD") == head
                 assert git(copy.path, "status", "--porcelain") == changed
                 assert git(copy.path, "rev-parse", "--show-toplevel") == str(copy.top)
-                assert git(copy.path, "remote", "get-url", "origin") == "https://example.org/p.git"
+                assert git(copy.path, "remote", "get-url", "origin") == "https://example.org/p.git#1"
                 git(
                     copy.path,
                     "-c",
@@ -319,6 +319,18 @@ def test_a_submodule_that_the_candidate_no_longer_has_is_in_the_baseline(with_su
     with open_trees(with_submodule.path, "HEAD~1") as (candidate, baseline):
         assert (baseline.path / "third/lib/lib.py").read_text() == "L = 2\n"
         assert (candidate.path / "third/lib/lib.py").read_text() == "L = 2\n"
+
+
+@pytest.mark.parametrize("change", [("mv", "third/lib", "lib"), ("rm", "--quiet", "third/lib")])
+def test_a_submodule_that_moved_or_went_is_where_the_baseline_has_it(with_submodule, change):
+    """With those in it, though its folder is there no more."""
+    with_submodule.git(*change)
+    with_submodule.commit("elsewhere, or gone")
+    with open_trees(with_submodule.path, "HEAD~1") as (candidate, baseline):
+        assert (baseline.path / "third/lib/lib.py").read_text() == "L = 2\n"
+        assert (baseline.path / "third/lib/deep/deep.py").exists()
+        assert not (candidate.path / "third/lib").exists()
+        assert (candidate.path / "lib/deep/deep.py").exists() == (change[0] == "mv")
 
 
 def test_a_submodule_that_the_clone_lacks_is_empty(with_submodule, tmp_path):
