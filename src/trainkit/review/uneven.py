@@ -84,16 +84,19 @@ def _lacks(body: Body, old: Body, new: Body) -> bool:
 
     What it had already, or where it was written in a way of its own, it does not lack.
     """
-    before, after, its = _count_statements(old), _count_statements(new), _count_statements(body)
-    gone, come = before - after, after - before
+    before, after, its = _list_statements(old), _list_statements(new), Counter(_list_statements(body))
+    gone, come = Counter(before) - Counter(after), Counter(after) - Counter(before)
     if not gone and not come:  # another variable
         return True
-    return bool(gone & its) if gone else bool(come - its)
+    for what, i, j, k, m in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        less, more = Counter(before[i:j]) & gone, Counter(after[k:m]) & come
+        if what != "equal" and (less & its if less else more - its):
+            return True
+    return False
 
 
-def _count_statements(body: Body) -> Counter[tuple[object, ...]]:
-    defaults = Counter[tuple[object, ...]](("default", one) for one in body.defaults)
-    return defaults + Counter((one[0], *one[6]) for one in body.statements)
+def _list_statements(body: Body) -> list[tuple[object, ...]]:
+    return [*(("default", one) for one in body.defaults), *((one[0], *one[6]) for one in body.statements)]
 
 
 def _pair_runs(

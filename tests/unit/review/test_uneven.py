@@ -105,6 +105,11 @@ def test_a_copy_that_has_the_change_already_lacks_nothing():
     own = TRAIN.replace("        total +=", "        log.send(loss)\n        total +=")
     for edit in (own.replace("send", "show"), TRAIN):
         assert uneven(sources(**BASE | {"a": own}), sources(**BASE | {"a": edit})) == []
+    both = own.replace("send", "show").replace(
+        "        opt.step()", "        if x.any():\n            opt.step()"
+    )
+    (found,) = uneven(sources(**BASE | {"a": own}), sources(**BASE | {"a": both}))
+    assert [place.path for place in found.untouched] == ["b.py", "c.py"]
     number = TRAIN.replace("0.1", "0.3")
     assert (
         uneven(sources(**BASE | {"a": number}), sources(**BASE | {"a": number.replace("0.3", "0.2")})) == []
