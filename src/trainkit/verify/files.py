@@ -7,7 +7,8 @@ from pathlib import Path
 
 from trainkit.trace.differ import show_loss
 from trainkit.trace.store import Event, read_trace
-from trainkit.verify.judge import compare_processes, conclude, judge_environments, judge_vacuous
+from trainkit.verify.judge import conclude, judge_environments, judge_vacuous
+from trainkit.verify.pairs import compare_processes
 from trainkit.verify.result import Verification
 
 

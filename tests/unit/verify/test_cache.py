@@ -5,7 +5,7 @@ import pytest
 from trainkit.trace.store import find_recording
 from trainkit.verdict import Status
 from trainkit.verify import cache
-from trainkit.verify.outputs import Output
+from trainkit.verify.formats import Output
 from trainkit.verify.result import Verification
 from trainkit.verify.run import Run
 from trainkit.verify.verify import _drop_noise

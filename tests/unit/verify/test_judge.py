@@ -12,8 +12,9 @@ from trainkit.trace.store import Recording, find_recording, write_trace
 from trainkit.verdict import Status
 from trainkit.verify.edits import MOVED, RENAMED
 from trainkit.verify.files import compare_files
-from trainkit.verify.judge import compare_recordings, judge_runs, tell_left
-from trainkit.verify.outputs import Output
+from trainkit.verify.formats import Output
+from trainkit.verify.judge import judge_runs, tell_left
+from trainkit.verify.pairs import compare_recordings
 from trainkit.verify.run import Run
 
 OTHER = "other".ljust(16, "_")

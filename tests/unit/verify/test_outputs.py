@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from torch.utils.tensorboard import SummaryWriter
 
 from trainkit.repo.trees import open_trees
+from trainkit.verify.formats import Output
 from trainkit.verify.options import RunOptions
-from trainkit.verify.outputs import Changes, Output, compare_outputs, keep_repeated_outputs, read_outputs
+from trainkit.verify.outputs import Changes, compare_outputs, keep_repeated_outputs, read_outputs
 from trainkit.verify.run import record_run
 
 
