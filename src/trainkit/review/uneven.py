@@ -244,8 +244,8 @@ def _list_gained_runs(
 ) -> Iterator[Gained]:
     """Give runs in which a stretch begins that stands more often than before, in places not yet told.
 
-    Copies that were edited alike are none: a new one shares 15 statements with each other one that what
-    stood in their places did not share.
+    Copies that were edited alike are none: 15 statements must have come to a new one, and what stood in its
+    place and another's must not have been mostly the same.
     """
     long = list_long(old), list_long(new)
     begins = _find_grown(*long) & _find_fresh(*long)
@@ -284,15 +284,14 @@ def _trace_back(place: Place, body: Body, was: Mapping[Body, Body]) -> _Traced:
 
 
 def _was_there(traced: _Traced) -> bool:
-    """Tell whether all but a few statements of a run stood in its place before."""
+    """Tell whether all but fewer statements than a run of the gate stood in its place before."""
     return (traced[0] & traced[1]).total() > traced[0].total() - LEAST_GATE
 
 
 def _were_copies(one: _Traced, other: _Traced) -> bool:
-    """Tell whether two places of a run shared most of it before, or all but a few statements."""
-    shared = (one[1] & other[1]).total()
+    """Tell whether what stood in two places of a run was mostly the same before."""
     most = max(one[1].total(), other[1].total())
-    return shared > one[0].total() - LEAST_GATE or shared >= max(LEAST, _MOVED * most)
+    return (one[1] & other[1]).total() >= max(LEAST, _MOVED * most)
 
 
 def _holds(one: Place, other: Place) -> bool:

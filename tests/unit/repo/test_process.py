@@ -65,6 +65,18 @@ def test_a_program_in_a_folder_that_git_ignores_is_the_users(trees, project):
         run_in_tree(trees[0], [".venv/bin/pyton", "show.py"], timeout_s=60)
 
 
+def test_a_program_that_git_tracks_is_the_trees(make_project):
+    """Whatever the user has made of it since."""
+    project = make_project({})
+    project.write("bin/tool", "#!/bin/sh\necho the tree\n")
+    (project.path / "bin/tool").chmod(0o755)
+    project.commit("a tool")
+    with open_trees(project.path, "HEAD", head="HEAD") as (tree, _):
+        project.write("bin/tool", "#!/bin/sh\necho the user\n")
+
+        assert run_in_tree(tree, ["bin/tool"], timeout_s=60, prove=False).stdout == "the tree\n"
+
+
 def test_a_link_into_the_users_tree_is_refused(project):
     """Python puts the folder of a link's target on its path."""
     (project.path / "linked.py").symlink_to(project.path / "show.py")

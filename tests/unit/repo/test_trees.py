@@ -281,7 +281,8 @@ def with_submodule(make_project):
     inner = make_project({"deep.py": "D = 1\n"}, "inner")
     library = make_project({"lib.py": "L = 1\n"}, "library")
     project = make_project({"a.py": ""})
-    for owner, added, path in ((library, inner, "deep"), (project, library, "third/lib")):
+    wanted = (library, inner, "deep"), (project, inner, "another"), (project, library, "third/lib")
+    for owner, added, path in wanted:
         owner.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(added.path), path)
         owner.commit("a submodule")
     project.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive")
@@ -296,10 +297,12 @@ def test_submodules_are_what_each_side_names(with_submodule):
     """Also one in another, and changes in it that are not committed; what the user has is only read."""
     with_submodule.write("third/lib/lib.py", "L = 3\n")
     with_submodule.write("third/lib/deep/new.py", "")
+    with_submodule.git("clone", "--quiet", str(with_submodule.path / "another"), "mere")
     before = with_submodule.state(), with_submodule.git("-C", "third/lib", "status", "--porcelain")
     with open_trees(with_submodule.path, "HEAD~1") as (candidate, baseline):
         assert (candidate.path / "third/lib/lib.py").read_text() == "L = 3\n"
         assert (candidate.path / "third/lib/deep/new.py").exists()
+        assert not (candidate.path / "mere").exists()  # a clone that is no submodule: the baseline has none
         assert (baseline.path / "third/lib/lib.py").read_text() == "L = 1\n"
         assert (baseline.path / "third/lib/deep/deep.py").exists()
         assert not (baseline.path / "third/lib/deep/new.py").exists()

@@ -144,27 +144,23 @@ def test_what_a_comment_allows_is_no_issue_and_is_told(write_tree):
 
 def test_beside_a_base_what_is_new_and_what_is_gone_is_told(make_project):
     """What moved is neither; what a comment allows now is not gone."""
-    project = make_project(
-        {
-            "a.py": "import x\n" + SAVES.format("pass"),
-            "old.py": LONG,
-            "new/b.py": "",
-            "c.py": LONG + "Z = 1\n",
-        }
-    )
-    project.write("c.py", f"# trainkit: allow complexity because it is a table\n{LONG}Z = 1\n")
-    project.write("new/a.py", "import x\n" + SAVES.format("pass"))
-    project.write("d.py", LONG.replace("* 160", "* 170").replace("    1,", "    2,") + "A = 1\n")
-    for name in ("a.py", "old.py"):
-        (project.path / name).unlink()
-    project.commit("moved, dropped, added")
+    meant = "# trainkit: allow complexity because it is a table\n"
+    tables = {name: LONG + "Z = 1\n" * n for n, name in enumerate(("dropped", "moved", "waived", "added"))}
+    before = {f"{name}.py": tables[name] for name in ("dropped", "moved", "waived")}
+    project = make_project(before | {"meant.py": meant + LONG + "Z = 1\n" * 9})
+    for name in ("dropped", "moved", "meant"):
+        (project.path / f"{name}.py").unlink()
+    project.write("waived.py", meant + tables["waived"])
+    project.write("new/moved.py", tables["moved"])
+    project.write("added.py", tables["added"])
+    project.commit("dropped, moved, waived, added")
     found = review(project.path, base="HEAD~1")
 
-    assert {issue.rule: issue.is_new for issue in found.issues if issue.places[0].path != "d.py"} == {
-        "habit-checkpoint-incomplete": False
+    assert {each.places[0].path: each.is_new for each in found.issues} == {
+        "new/moved.py": False,
+        "added.py": True,
     }
-    assert [issue.places[0].path for issue in found.issues if issue.is_new] == ["d.py"]
-    assert [issue.places[0].path for issue in found.gone] == ["old.py"]
+    assert [each.places[0].path for each in found.gone] == ["dropped.py"]
     assert not any(issue.is_new for issue in review(project.path).issues)
 
 

@@ -110,6 +110,12 @@ def test_a_copy_that_has_the_change_already_lacks_nothing():
     )
     (found,) = uneven(sources(**BASE | {"a": own}), sources(**BASE | {"a": both}))
     assert [place.path for place in found.untouched] == ["b.py", "c.py"]
+    moved = own.replace("        opt.zero_grad()\n", "").replace(
+        "        opt.step()", "        opt.step()\n        opt.zero_grad()"
+    )
+    default = TRAIN.replace("clip=1.0", "clip=3.0")
+    for before, after in ((own, moved.replace("send", "show")), (default, default.replace("3.0", "2.0"))):
+        assert uneven(sources(**BASE | {"a": before}), sources(**BASE | {"a": after})) == []
     number = TRAIN.replace("0.1", "0.3")
     assert (
         uneven(sources(**BASE | {"a": number}), sources(**BASE | {"a": number.replace("0.3", "0.2")})) == []
@@ -130,6 +136,9 @@ def test_copies_that_are_edited_alike_are_not_new():
     short = {name: script(number, RUN + more[: more.index("    exp")]) for number, name in enumerate("abc")}
     alike = {name: text.replace("    silu =", f"{line * 3}    silu =") for name, text in short.items()}
     assert gained(sources(**short), sources(**alike)) == []
+    long = "".join(f"    part{n} = x.part{n}(weight, log)\n" for n in range(20))
+    longer = {name: text.replace("    silu =", f"{long}    silu =") for name, text in all_of.items()}
+    assert gained(base, sources(**longer)) == []
     (found,) = gained(base, sources(**all_of, d=script(3, RUN + more)))
     assert [place.path for place in found.new] == ["d.py"]
 
@@ -141,6 +150,12 @@ def test_where_the_code_stood_before_is_no_copy():
     (found,) = gained(sources(a=long, b="x = 1\n"), sources(a=edited, b=edited.replace("main0", "main1")))
 
     assert [place.path for place in found.new] == ["b.py"]
+    run = RUN + RUN[: RUN.index("    softmax")].replace("linear", "conv1d").replace("gelu", "relu")
+    pasted = run.replace("silu.mean()", "silu.nanmean()")
+    (found,) = gained(
+        sources(a=script(0, run), b=script(1, "")), sources(a=script(0, pasted), b=script(1, pasted))
+    )
+    assert (found.clones.kind, [place.path for place in found.new]) == ("run", ["b.py"])
     steps = "".join(f"    box.step_{n}(rows.part_{n})\n" for n in range(9))
     first = f"def work(box, rows):\n    print(box)\n{steps}"
     later = first.replace("print(box)", "box.begin(rows)")
@@ -149,11 +164,11 @@ def test_where_the_code_stood_before_is_no_copy():
 
 def test_a_file_that_moves_has_the_same_relative_imports():
     """`.utils` in one folder is `..utils` in the one below it, or the package's name and that."""
-    for moved in ("from ..utils import clip", "from package.utils import clip"):
-        code = TRAIN.replace("import torch\n", "import torch\nfrom .utils import clip\n").replace(
-            "        opt.step()", "        clip(model)\n        opt.step()"
+    for moved in ("from ..utils import trim", "from package.utils import trim"):
+        code = TRAIN.replace("import torch\n", "import torch\nfrom .utils import trim\n").replace(
+            "        opt.step()", "        trim(model)\n        opt.step()"
         )
-        after = sources(a=code, c=code.replace("from .utils import clip", moved))
+        after = sources(a=code, c=code.replace("from .utils import trim", moved))
         assert uneven(sources(a=code, b=code), after) == gained(sources(a=code, b=code), after) == []
 
 
@@ -174,6 +189,13 @@ def test_a_run_inside_of_copied_functions_is_followed():
         )
         == []
     )
+
+
+def test_what_has_the_same_words_is_told_as_another_form():
+    """Nothing in the names says what is other: both places are given."""
+    (found,) = uneven(sources(**BASE), sources(**BASE | {"a": TRAIN.replace("total +=", "total =")}))
+
+    assert found.what == ("a.py:15: item len in another form than the baseline's a.py:15",)
 
 
 def test_a_changed_number_is_a_change():

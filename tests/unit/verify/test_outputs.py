@@ -95,16 +95,17 @@ def store(*values):
     return write
 
 
-def attach(score, names=("a", "b"), text="then"):
+def attach(score, names=("a", "b"), text="then", *, at_top=False):
     def write(path):
         with h5py.File(path, "w") as file:
             file["names"] = list(names)
-            file["names"].attrs["score"], file.attrs["made"] = score, text
+            (file if at_top else file["names"]).attrs["score"], file.attrs["made"] = score, text
 
     return write
 
 
 WAYS = {
+    "top_h5": (attach(0.5, at_top=True), attach(0.25, at_top=True)),
     "scored_h5": (attach(0.5), attach(0.25)),
     "many_h5": (
         attach(1, [f"{n:05}" for n in range(2000)]),
