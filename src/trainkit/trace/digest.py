@@ -112,8 +112,7 @@ def _make_plain(tensor: Tensor) -> Tensor | None:
     """Give the elements in row-major order in this machine's memory; None when there are none."""
     torch = _load()
     if tensor.is_nested:
-        parts = [part for part in (_make_plain(item) for item in tensor.unbind()) if part is not None]
-        return torch.cat([part.reshape(-1) for part in parts]) if parts else None
+        return _join(tensor)
     if (
         tensor.is_cpu
         and tensor.layout is torch.strided
@@ -135,6 +134,12 @@ def _make_plain(tensor: Tensor) -> Tensor | None:
             return None
         found: Tensor = plain.resolve_conj().resolve_neg().cpu().contiguous()
         return found
+
+
+def _join(nested: Tensor) -> Tensor | None:
+    """Give the elements of tensors in a tensor, one after the other."""
+    parts = [part for part in map(_make_plain, nested.unbind()) if part is not None]
+    return _load().cat([part.reshape(-1) for part in parts]) if parts else None
 
 
 def _view(address: int, size_bytes: int) -> Any:

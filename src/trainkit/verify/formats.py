@@ -51,11 +51,7 @@ def read_format(path: Path, content: bytes, own: bytes) -> Output:
         Exception: one of `NO_FORMAT`: it is none of them.
     """
     if path.suffix == ".safetensors":
-        start = 8 + int.from_bytes(content[:8], "little")
-        header = json.loads(content[8:start])
-        ends = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
-        parts = {name: content[start + begin : start + end] for name, (begin, end) in ends.items()}
-        return list_tensors((len(part), zlib.crc32(part), name) for name, part in parts.items())
+        return _read_safetensors(content)
     if "tfevents" in path.name:
         return sum_up(_iterate_events(content))
     if path.suffix == ".npy":
@@ -69,6 +65,14 @@ def read_format(path: Path, content: bytes, own: bytes) -> Output:
     if len(content) <= MOST_PARSED and content.startswith(b"\x80") and content.endswith(b"."):
         return sum_up(iterate_pickle(content), content.replace(own, b""))
     raise ValueError
+
+
+def _read_safetensors(content: bytes) -> Output:
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    ends = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
+    parts = {name: content[start + begin : start + end] for name, (begin, end) in ends.items()}
+    return list_tensors((len(part), zlib.crc32(part), name) for name, part in parts.items())
 
 
 def list_tensors(rows: Iterable[tuple[int, int, str]]) -> Output:
