@@ -289,9 +289,7 @@ def _copy_working_tree(toplevel: Path, target: Path) -> None:
             if source.is_symlink() or source.is_file():  # a deleted one is neither
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, copy, follow_symlinks=False)
-            elif (source / ".git").exists() and not name.endswith(
-                "/"
-            ):  # a submodule; a mere clone has a slash
+            elif not name.endswith("/") and (source / ".git").exists():  # a submodule, no mere clone
                 _copy_working_tree(source, copy)
     except OSError as error:
         raise CannotJudgeError("tree-not-copied", f"the candidate tree: {error}") from error
