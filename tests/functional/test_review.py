@@ -118,7 +118,7 @@ def test_structure_joined_to_behaviour(project):
     )
 
     assert done.returncode == 3  # nothing was trained: no proof
-    assert re.search(r"training +could not be judged: no process called backward", done.stdout)
+    assert re.search(r"training +could not be judged: no process ran a model, backward", done.stdout)
 
 
 MISTAKES = [

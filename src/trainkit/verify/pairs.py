@@ -82,7 +82,7 @@ def compare_processes(
             raise CannotJudgeError("processes-differ", message)
         found.append(compare(left, right))
     if not found:
-        raise CannotJudgeError("nothing-recorded", "no process called backward or an optimizer's step")
+        raise CannotJudgeError("nothing-recorded", "no process ran a model, backward or an optimizer's step")
     number = _choose(found, stages)
     which = f"process {number} of {len(found)}" if len(found) > 1 else ""
     return Pair(

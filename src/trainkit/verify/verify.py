@@ -282,7 +282,7 @@ def record(root: Path, options: RunOptions, *, into: Path, progress: Progress = 
         run = record_run(tree, options, into=tree.scratch / "trace", deep={"level": "full"})
         progress("")
         if not run.recording.paths:
-            message = run.broke or f"`{options.shown()}` called neither backward nor an optimizer's step"
+            message = run.broke or f"`{options.shown()}` ran no model, no backward and no optimizer's step"
             raise CannotJudgeError("nothing-recorded", message, evidence=run.evidence)
         for process in run.recording.processes():
             summarise(process)
