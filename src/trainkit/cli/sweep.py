@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from trainkit.cli.arguments import Parser, progress_printer
 from trainkit.cli.train import check_arguments
 from trainkit.errors import TrainkitError, UsageError, suggest
+from trainkit.repo.signals import has_ended, hold_signals, wait_for
 
 if TYPE_CHECKING:
     import optuna
@@ -144,7 +145,7 @@ def _run_workers(argv: Sequence[str], count: int, sweep: Sweep, study: optuna.St
             with log.open("wb") as file:
                 process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=file)
                 workers.append(process)
-        while any(worker.poll() is None for worker in workers):
+        while not all(has_ended(worker) for worker in workers):
             show(_describe_progress(sweep, study) if sys.stderr.isatty() else "")
             time.sleep(0.1)
         show("")
@@ -162,15 +163,17 @@ def _run_workers(argv: Sequence[str], count: int, sweep: Sweep, study: optuna.St
 def _stop(workers: Sequence[subprocess.Popen[bytes]]) -> None:
     """End what still runs: gently, then, or at a second Ctrl-C, by force."""
     try:
-        for worker in workers:
-            worker.send_signal(signal.SIGINT)
+        with hold_signals():
+            for worker in workers:
+                worker.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             for worker in workers:
-                worker.wait(timeout=5)
+                wait_for(worker, 5)
     finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
+        with hold_signals():
+            for worker in workers:
+                worker.kill()
+                worker.wait()
 
 
 def _describe_progress(sweep: Sweep, study: optuna.Study) -> str:

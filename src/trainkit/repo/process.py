@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainkit.errors import CannotJudgeError
+from trainkit.repo.signals import hold_signals, wait_for
 from trainkit.repo.trees import Tree
 
 _BOOTSTRAP = Path(__file__).with_name("bootstrap")
@@ -106,7 +108,7 @@ class Running:
     def finish(self, timeout_s: float) -> Completed:
         """Wait for its end; it is killed when that does not come."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout=timeout_s)
+            wait_for(self.process, timeout_s)
         _kill_group(self.process)
         own, foreign = _read_sources(self.folder)
         said = [(self.folder / name).read_text(errors="replace") for name in ("stdout", "stderr")]
@@ -132,23 +134,21 @@ def start_in_tree(
         folder = Path(name)
         variables = _child_environment(tree, None) | _FIXED | dict(environment)
         variables |= {"TRAINKIT_SOURCES": name, "TRAINKIT_PRELOAD": ""}
-        with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
-            process = subprocess.Popen(
+        with (
+            (folder / "stdout").open("wb") as stdout,
+            (folder / "stderr").open("wb") as stderr,
+            _start(
                 words,
+                shown,
+                variables,
                 cwd=tree.path,
-                env=variables,
-                stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                start_new_session=True,
                 pass_fds=pass_fds,
                 preexec_fn=before_exec,
-            )
-        try:
+            ) as process,
+        ):
             yield Running(tree=tree, process=process, shown=shown, folder=folder)
-        finally:
-            _kill_group(process)
-            _kill_strays(variables)
 
 
 def _child_environment(tree: Tree, python_path: str | None) -> dict[str, str]:
@@ -178,28 +178,12 @@ def _communicate(
 ) -> tuple[int, str, str]:
     # Files, not pipes: a child that the program leaves behind would keep a pipe open.
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-        process = None
         try:
-            process = subprocess.Popen(
-                words,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,
-            )
-            process.wait(timeout=timeout_s)
-        except OSError as error:
-            message = f"{shown or repr(words[0])}: {error.strerror}"
-            raise CannotJudgeError("command-not-started", message) from error
+            with _start(words, shown, environment, cwd=folder, stdout=stdout, stderr=stderr) as process:
+                wait_for(process, timeout_s)
         except subprocess.TimeoutExpired as error:
             message = f"{shown}: stopped after {timeout_s:g} s"
             raise CannotJudgeError("command-timeout", message) from error
-        finally:
-            if process:
-                _kill_group(process)
-            _kill_strays(environment)  # also one that was started when a signal came
         said = []
         for file in (stdout, stderr):
             file.seek(0)
@@ -207,10 +191,33 @@ def _communicate(
     return process.returncode, said[0], said[1]
 
 
+@contextlib.contextmanager
+def _start(
+    words: Sequence[str], shown: str, environment: Mapping[str, str], **more: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a program in a process group of its own, which does not outlive the context."""
+    process = None
+    try:
+        with hold_signals():
+            try:
+                process = subprocess.Popen(
+                    words, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, **more
+                )
+            except OSError as error:
+                message = f"{shown or repr(words[0])}: {error.strerror}"
+                raise CannotJudgeError("command-not-started", message) from error
+        yield process
+    finally:
+        if process:
+            _kill_group(process)
+        _kill_strays(environment)
+
+
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with hold_signals():
+        process.wait()
 
 
 def _kill_strays(environment: Mapping[str, str]) -> None:
@@ -221,11 +228,11 @@ def _kill_strays(environment: Mapping[str, str]) -> None:
     mark = f"TRAINKIT_SOURCES={environment['TRAINKIT_SOURCES']}".encode()
     for _ in range(3):  # one that is just being forked shows at the second look
         found = False
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):
-                if mark in path.read_bytes().split(b"\0"):
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended, or is another user's
+                if mark in (path / "environ").read_bytes().split(b"\0"):
                     found = True
-                    os.kill(int(path.parent.name), signal.SIGKILL)
+                    os.kill(int(path.name), signal.SIGKILL)
         if not found:
             return
         time.sleep(0.01)

@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from trainkit.errors import CannotJudgeError
+from trainkit.repo.signals import hold_signals
 from trainkit.repo.trees import Tree
 from trainkit.selftest.catalogue import REFACTORS, Case
 from trainkit.trace.locate import Edited
@@ -175,8 +176,9 @@ class _Host:
 
     def stop(self) -> None:
         """End it, and what it has started."""
-        self._process.kill()
-        self._process.wait()
+        with hold_signals():
+            self._process.kill()
+            self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
