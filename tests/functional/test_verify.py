@@ -47,7 +47,7 @@ def test_a_refactor_is_identical_and_a_fault_is_named_with_its_line(project):
     same = run("verify", "--base", "HEAD", *RUN)
     tiny.edit("src/tiny/model.py", "nn.Dropout(0.1)", "nn.Dropout(0.2)")
     tiny.write("notes.txt", "untracked")
-    other = run("verify", "--no-cache", "--base", "HEAD", "--json", "verdict.json", *RUN)
+    other = run("verify", "--base", "HEAD", "--json", "verdict.json", *RUN)
 
     tiny.edit("src/tiny/model.py", "nn.Dropout(0.2)", "nn.Dropout(0.1)")
     keep = 'path = options.checkpoint\n        torch.save(state, path)\n        first = first or open(path, "rb").read()\n'
@@ -55,7 +55,7 @@ def test_a_refactor_is_identical_and_a_fault_is_named_with_its_line(project):
         "train.py", "torch.save(state, options.checkpoint)\n", keep + '    open(path, "wb").write(first)\n'
     )
     tiny.edit("train.py", "    for epoch", "    first = b''\n    for epoch")
-    file = run("verify", "--no-cache", "--base", "HEAD", *RUN)
+    file = run("verify", "--base", "HEAD", *RUN)
 
     assert same.returncode == 0, same.stdout + same.stderr
     assert "identical: bitwise identical over 8 steps, 2 evaluation passes, 2 saves" in same.stdout

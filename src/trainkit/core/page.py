@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Any
@@ -107,7 +108,7 @@ def draw_chart(name: str, rows: Sequence[dict[str, str]]) -> str:
         pairs = [
             (float(row["step"]), float(row[name])) for row in rows if row["part"] == part and name in row
         ]
-        if points := [pair for pair in pairs if math.isfinite(pair[1])]:
+        if points := [pair for pair in pairs if abs(pair[1]) < 1e300]:
             curves[part] = points
     if not curves:
         return ""
@@ -163,8 +164,9 @@ def find_ticks(values: Iterable[float], about: int = 5) -> list[float]:
     """Give round numbers in equal steps, from at most the least of the values to at least the greatest."""
     found = list(values)
     low, high = min(found), max(found)
-    if low == high:
-        low, high = low - (abs(low) / 2 or 1), high + (abs(high) / 2 or 1)
+    if high - low < sys.float_info.min * about:  # no room for steps between them
+        margin = abs(high) / 2 if abs(high) > sys.float_info.min else 1
+        low, high = low - margin, high + margin
     rough = (high - low) / about
     size = 10 ** math.floor(math.log10(rough))
     step = size * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * size >= rough * 0.999)

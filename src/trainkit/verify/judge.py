@@ -105,11 +105,11 @@ class _Judge:
         vacuous = judge_vacuous(pair)
         if vacuous and pair.comparison.num_steps:
             return vacuous
-        printed, files, lost = _compare_left(expected, actual)
+        printed, files, lost = compare_left(expected, actual)
         if (printed or files.numbers or lost) and self.record and self.deep:
             again = self.record("candidate", {})
-            printed, files, _ = _compare_left(expected, keep_what_repeats(actual, again))
-            lost_again = {_old(line) for line in _compare_left(expected, again)[2]}
+            printed, files, _ = compare_left(expected, keep_what_repeats(actual, again))
+            lost_again = {_old(line) for line in compare_left(expected, again)[2]}
             lost = [line for line in lost if _old(line) in lost_again]
             if printed:
                 at = pair.comparison.reads[0] if pair.comparison.reads else -1
@@ -156,7 +156,7 @@ class _Judge:
         return location, [told]
 
 
-def _compare_left(expected: Run, actual: Run) -> tuple[tuple[str, str] | None, Changes, list[str]]:
+def compare_left(expected: Run, actual: Run) -> tuple[tuple[str, str] | None, Changes, list[str]]:
     """Compare what two runs printed and left: the first other numbers, the files, what is lost."""
     files = compare_outputs(expected.outputs, actual.outputs)
     lost = [*files.lost, *list_lost(expected.stdout, actual.stdout)]
@@ -168,7 +168,7 @@ def tell_left(result: Verification, expected: Run, actual: Run) -> Iterator[str]
     first = result.comparison.first if result.comparison else None
     if first is None or first.step >= 0:
         return
-    printed, files, _ = _compare_left(expected, actual)
+    printed, files, _ = compare_left(expected, actual)
     if printed:
         yield f"other numbers are printed, too: {printed[0]!r} -> {printed[1]!r}"
     if files.numbers or files.others:

@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from trainkit.trace.locate import Edited, Line
 from trainkit.verdict import Status
 from trainkit.verify import cache
 from trainkit.verify.edits import list_edits, list_other_files, rank_edits, read_context
-from trainkit.verify.judge import judge_runs, tell_left
+from trainkit.verify.judge import compare_left, judge_runs, tell_left
 from trainkit.verify.options import RunOptions, check_paths
 from trainkit.verify.result import Excerpt, Verification
 from trainkit.verify.run import Run, keep_what_repeats, prepare, record_run
@@ -105,23 +106,28 @@ class _Session:
         self._deep = deep
         self._prepared: set[str] = set()
         self._num_runs = 0
+        self._kept: Run | None = None  # what is believed only where it agrees, until a run has confirmed it
 
     def run(self, overlay: Path | None, *, use_cache: bool, control_hash_seed: str) -> Verification:
         key = cache.make_key(self._trees["baseline"], self._options, overlay) if use_cache else ""
-        expected = cache.load(key) if key and not control_hash_seed else None
-        cached = expected is not None
-        if expected is None:
-            expected, bad = self._record_twice(control_hash_seed)
-            if bad:
-                return bad
-            if key and not expected.broke:
-                cache.keep(key, expected)
+        self._kept = cache.load(key) if key and not control_hash_seed else None
+        if self._kept:
+            with suppress(_StaleError):
+                return self._judge_candidate(self._kept)
+            cache.forget(key)
+            self._kept = None
+        expected, bad = self._record_twice(control_hash_seed)
+        if bad:
+            return bad
+        if key and not expected.broke:
+            cache.keep(key, expected)
+        return self._judge_candidate(expected)
+
+    def _judge_candidate(self, expected: Run) -> Verification:
         actual = self._record("candidate", "training the candidate")
         result = _drop_noise(self._judge(expected, actual), expected.noise)
-        agrees = result.status in {Status.IDENTICAL, Status.NOTED, Status.ERROR}
-        if cached and self._deep and not agrees:
-            cache.forget(key)  # what was kept is only believed when it agrees
-            return self.run(overlay, use_cache=False, control_hash_seed="")
+        if result.status not in {Status.IDENTICAL, Status.NOTED, Status.ERROR}:
+            self._confirm()
         if result.status is Status.DIVERGED:
             note = _word_other_changes(any(self._edits()), list_other_files(*self._trees.values()))
             result = replace(result, notes=(*result.notes, *tell_left(result, expected, actual), *note))
@@ -138,8 +144,7 @@ class _Session:
         while generator := _find_unsteady(control):
             first = replace(first, unsteady=(*first.unsteady, generator))
             control = judge_runs(first, second)
-        idle = control.status is Status.INCONCLUSIVE and _took_no_step(control)  # and may print a result
-        if control.status in {Status.IDENTICAL, Status.NOTED} or idle:
+        if _is_repeated(control):
             # Differences alone: what cannot be seen is to be said each time.
             noise = control.comparison.notes if control.comparison else ()
             return replace(keep_what_repeats(first, second), noise=noise), None
@@ -149,6 +154,19 @@ class _Session:
             summary = f"the baseline differs from itself{other}: {control.summary}"
             control = replace(control, status=Status.UNSTABLE, summary=summary)
         return first, control
+
+    def _confirm(self) -> None:
+        """Run the baseline again where a kept run does not agree, and go on if that says the same.
+
+        Raises:
+            _StaleError: it does not.
+        """
+        if self._kept and self._deep:
+            again = self._record("baseline", "training the baseline again")
+            printed, files, lost = compare_left(self._kept, again)
+            if not _is_repeated(judge_runs(self._kept, again)) or any((printed, *files, lost)):
+                raise _StaleError
+            self._kept = None
 
     def _explain_unstable(self, first: Run, second: Run, hash_seed: str) -> Verification | None:
         """Look into what differs between two runs of the baseline, if it differs again."""
@@ -176,6 +194,8 @@ class _Session:
 
     def _judge(self, expected: Run, actual: Run) -> Verification:
         def zoom(side: str, deep: Mapping[str, Any]) -> Run:
+            if side == "baseline":
+                self._confirm()
             what = f"zooming in on step {deep['deep']}: {side}" if "deep" in deep else f"recording the {side}"
             return self._record(side, what, deep=deep)
 
@@ -195,8 +215,15 @@ class _Session:
         return self._edited
 
 
-def _took_no_step(control: Verification) -> bool:
-    return control.comparison is not None and not control.comparison.num_steps
+class _StaleError(Exception):
+    """What was kept of the baseline is not what it does now."""
+
+
+def _is_repeated(control: Verification) -> bool:
+    """Tell whether two runs of the same code trained alike, or took no step, and may print a result."""
+    took_no_step = control.comparison is not None and not control.comparison.num_steps
+    idle = control.status is Status.INCONCLUSIVE and took_no_step
+    return control.status in {Status.IDENTICAL, Status.NOTED} or idle
 
 
 def _find_unsteady(control: Verification) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trainkit.cli import main
@@ -333,17 +333,20 @@ def test_a_chart_of_odd_values():
 
     assert "<circle" in draw_chart("loss", [row | {"loss": "0.0"}])
     assert "<polyline" in draw_chart("loss", [row | {"loss": "2.0"}, row | {"loss": "2.0", "step": "4"}])
-    assert draw_chart("loss", [row | {"loss": "nan"}, row | {"loss": "inf"}]) == ""
+    assert draw_chart("loss", [row | {"loss": "nan"}, row | {"loss": "inf"}, row | {"loss": "1e308"}]) == ""
     assert "nan" not in draw_chart("loss", [row | {"loss": "nan"}, row | {"loss": "1.0"}])
 
 
 @given(st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=30))
+@example([0.0, 5e-324])
+@example([5e-324, -6.0])
+@example([3e-308, 3e-308 + 5e-324])
 def test_ticks_hold_all_values(values):
-    """The axis covers every value with a few equal steps."""
+    """The axis covers every value with a few equal steps, also the least that a float can be."""
     ticks = find_ticks(values)
 
-    assert ticks[0] <= min(values) + 1e-9 * abs(min(values))
-    assert ticks[-1] >= max(values) - 1e-9 * abs(max(values))
+    assert ticks[0] <= min(values) + 1e-9 * abs(min(values)) + 1e-307
+    assert ticks[-1] >= max(values) - 1e-9 * abs(max(values)) - 1e-307
     assert 2 <= len(ticks) <= 9
 
 

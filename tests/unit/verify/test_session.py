@@ -1,0 +1,91 @@
+"""Which runs one verification takes; what they record is written by hand."""
+
+import pytest
+
+from trainkit.repo.trees import open_trees
+from trainkit.verdict import Status
+from trainkit.verify import verify
+from trainkit.verify.formats import Output
+from trainkit.verify.options import RunOptions
+
+
+@pytest.fixture
+def session(make_project, make_run, script, tmp_path, monkeypatch):
+    """Verify with what the sides would do now; give the verdict and the runs that it took."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    project = make_project({"train.py": "pass\n"})
+    trained = script.copy()
+    trained.steps[1]["gradients"] = 2 * "other".ljust(16, "_")
+
+    def look(baseline="", candidate="", *, trains_otherwise=(), in_files=False, **more):
+        took = []
+
+        def record(tree, options, *, into, hash_seed="", deep=None):
+            took.append(f"{tree.side} in full" if deep else tree.side)
+            lines = trained if tree.side in trains_otherwise else script
+            said = baseline if tree.side == "baseline" else candidate
+            left = {"acc.txt": Output("text", said)} if in_files else {}
+            return make_run(lines, side=tree.side, stdout="" if in_files else said, outputs=left)
+
+        monkeypatch.setattr(verify, "record_run", record)
+        with open_trees(project.path, "HEAD") as (here, there):
+            result = verify.verify_trees(there, here, RunOptions(command=("python", "train.py")), **more)
+        return result, took
+
+    return look
+
+
+def test_the_baseline_is_run_twice_once(session):
+    """A kept run that agrees is believed."""
+    first, second = session(), session()
+
+    assert [result.status for result, _ in (first, second)] == [Status.IDENTICAL] * 2
+    assert first[1] == ["baseline", "baseline", "candidate"]
+    assert second[1] == ["candidate"]
+
+
+def test_a_kept_run_that_does_not_agree_is_confirmed(session):
+    """By one run of the baseline; it stays kept."""
+    session()
+    for _ in range(2):
+        result, took = session(trains_otherwise=["candidate"])
+
+        assert result.status is Status.DIVERGED
+        assert took == ["candidate", "baseline", "baseline in full", "candidate in full"]
+
+
+@pytest.mark.parametrize("now", ["acc 0.75", "acc 0.5"])
+def test_a_kept_run_that_is_not_what_the_baseline_does_now_is_dropped(session, now):
+    """The data lies elsewhere and has changed: both sides of today are compared, and the new run is kept."""
+    session("acc 0.5", "acc 0.5")
+    sides = ["baseline", "candidate"]
+    result, took = session(now, now, trains_otherwise=sides)
+
+    assert result.status is Status.IDENTICAL
+    assert took == ["candidate", "baseline", "baseline", "baseline", "candidate"]
+    assert session(now, now, trains_otherwise=sides)[1] == ["candidate"]
+
+
+@pytest.mark.parametrize("in_files", [False, True])
+def test_a_candidate_is_compared_with_what_the_baseline_does_now(session, in_files):
+    """What is printed is looked into, which asks for the baseline; a file alone is not."""
+    session("acc 0.5", "acc 0.5", in_files=in_files)
+    result, took = session("acc 0.75", "acc 0.25", in_files=in_files)
+
+    assert result.status is Status.DIVERGED
+    assert "'acc 0.75' -> 'acc 0.25'" in result.cause.detail
+    assert took.count("baseline") == 3
+
+
+def test_without_a_deep_pass_a_kept_run_is_believed(session):
+    """Of the commits between two others only the verdict counts."""
+    session()
+
+    assert session(trains_otherwise=["candidate"], deep=False)[1] == ["candidate"]
+
+
+def test_a_kept_line_that_the_baseline_prints_no_more_is_not_kept(session):
+    """It would be told as lost, of a candidate that diverged."""
+    session("acc 0.5", "acc 0.5")
+
+    assert session("", "", trains_otherwise=["candidate"])[1].count("baseline") == 3
