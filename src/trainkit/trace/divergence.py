@@ -144,6 +144,9 @@ class _Comparer:
             self._compare_ends(left, right)
         self._left.read_rest()
         self._right.read_rest()
+        loaded = [side.summary.num_resumed for side in (self._left, self._right)]
+        if not self._first and loaded[0] != loaded[1]:
+            self._notes["resumed"] = f"number of checkpoints that are loaded: {loaded[0]} -> {loaded[1]}"
         return Comparison(
             first=self._first,
             num_steps=self._common,

@@ -145,8 +145,9 @@ def _find_kind(comparison: Comparison, location: Location | None, phase: str) ->
     assert comparison.first is not None
     culprits = [culprit for culprit in (location.expected, location.actual) if culprit] if location else []
     if phase == "data":
-        loaded = any(difference.key == "loaded" for difference in comparison.first.differences)
-        ordered = loaded or any(culprit.state for culprit in culprits)
+        drawn = any(difference.key == "rng" for difference in comparison.first.differences)
+        chosen = any(fact.startswith("loader:") for fact in comparison.facts)
+        ordered = drawn or chosen or any(culprit.state for culprit in culprits)
         return ("data order" if ordered else "data"), ""
     if comparison.modes[0] != comparison.modes[1] and _strip_counts(comparison.modes):
         return "mode", f"{comparison.modes[0]} -> {comparison.modes[1]}"

@@ -50,7 +50,8 @@ def cause_of(script):
 @pytest.mark.parametrize(
     ("changes", "phase", "kind"),
     [
-        ({"loaded": [2, "x"], **LOSS}, "data", "data order"),
+        ({"loaded": [2, "x"], **LOSS}, "data", "data"),
+        ({"loaded": [2, "x"], "rng": {"torch": "z"}, **LOSS}, "data", "data order"),
         ({"calls": [["t", "x", "out2a"], ["t", "in2b", "out2b"]], **LOSS}, "data", "data"),
         ({"calls": [["e", "i", "o"]]}, "eval", "eval"),
         ({"calls": [["e", "i", "o"]], "rng": {"torch": "z"}}, "eval", "eval side effect"),
@@ -70,6 +71,16 @@ def test_a_difference_has_its_class_without_a_deep_pass(cause_of, changes, phase
     cause = cause_of(changes)
 
     assert (cause.phase, cause.kind, cause.level) == (phase, kind, "value-level")
+
+
+def test_a_loader_that_is_set_otherwise_gives_another_order(script):
+    """Other batches alone may hold other values."""
+    script.facts = {"loader": {"DataLoader": "sampler=RandomSampler"}}
+    actual = script.copy()
+    actual.facts = {"loader": {"DataLoader": "sampler=SequentialSampler"}}
+    actual.steps[1].update({"loaded": [2, "x"], **LOSS})
+
+    assert classify(compare(script.events(), actual.events()), None).kind == "data order"
 
 
 def test_a_hyper_parameter_is_told_with_both_values(cause_of):

@@ -83,6 +83,17 @@ def test_a_rename_is_noted(judge, script):
     assert (result.status, result.notes) == (Status.NOTED, ("head.weight is now out.weight",))
 
 
+def test_a_checkpoint_that_is_loaded_no_more_is_noted(judge, script):
+    """The best one was the last one here, so that no number differs."""
+    script.steps[1]["resumed"] = 2
+    actual = script.copy()
+    del actual.steps[1]["resumed"]
+
+    result = judge(script, actual)
+
+    assert (result.status, result.notes) == (Status.NOTED, ("number of checkpoints that are loaded: 2 -> 0",))
+
+
 @pytest.mark.parametrize(
     ("what", "status"),
     [
