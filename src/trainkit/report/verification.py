@@ -134,7 +134,7 @@ def _render_drift(comparison: Comparison) -> Iterator[str]:
     sizes = [relative_difference(before, now) for _, before, now in drift]
     apart = [index for index, (_, before, now) in enumerate(drift) if before != now]
     if not apart:
-        yield f"the same in all {len(drift)} steps"
+        yield f"the same in all {drift[-1][0]} steps"  # before the first of these nothing differed
         return
     most = max(apart, key=lambda index: sizes[index] if sizes[index] < math.inf else 0)  # nan is the least
     chosen = sorted({0, apart[0], most, len(drift) - 1})

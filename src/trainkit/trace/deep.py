@@ -214,7 +214,8 @@ def _without_workspace(name: str, tensors: list[Any]) -> list[Any]:
 
 
 def _tensors(tree: Any) -> list[Any]:
-    return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, torch.Tensor)]
+    """Give the tensors in a tree; those of the meta device hold no numbers."""
+    return [leaf for leaf in tree_flatten(tree)[0] if isinstance(leaf, torch.Tensor) and not leaf.is_meta]
 
 
 def _list_written(func: Any, args: Any, kwargs: Any) -> list[Any]:

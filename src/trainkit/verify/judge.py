@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,10 +92,12 @@ class _Judge:
         self.progress("what differs is recorded in full")
         step = _choose_step(light) if self.deep else 0
         if step:
-            result = self.judge(*self._zoom(record, step, -1), zoomed=step)
-            if result.status is Status.DIVERGED:
-                return result
-            # the deep pass may have got in the way
+            runs = self._zoom(record, step, -1)
+            with suppress(CannotJudgeError):
+                result = self.judge(*runs, zoomed=step)
+                if result.status is Status.DIVERGED:
+                    return result
+            # the deep pass got in the way
         return self.judge(*(record(side, {"level": "full"}) for side in _SIDES))
 
     def _judge_equal(self, pair: Pair, expected: Run, actual: Run) -> Verification:

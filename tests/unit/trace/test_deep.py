@@ -69,6 +69,22 @@ def operations(done, name, **entries):
     return [event for event in done.find("op", **entries) if event["op"] == name]
 
 
+def test_what_has_no_numbers_is_passed_over(run):
+    """Models are put together on the meta device; of what comes of it nothing is read."""
+    built = """
+        shape = nn.Linear(4, 8, device="meta")(torch.zeros(2, 4, device="meta")) * 2
+        layer = nn.Sequential(nn.Linear(4, 8)).to("meta")
+        layer(shape[:, :4])
+    """
+    lines = "".join(f"    {line.strip()}\n" for line in built.strip().splitlines())
+    done = run(NET.replace("    loss.backward()", lines + "    loss.backward()"), deep=2, steps=2)
+
+    assert done.returncode == 0, done.stderr
+    assert done.find("problem") == []
+    assert {event["op"] for event in done.find("op", phase="loss")}.isdisjoint({"addmm", "linear"})
+    assert done.find("deep-end")
+
+
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_the_deep_pass_is_the_cheap_pass_bit_for_bit(run, step):
     """All steps and the end are what they are without it; the operations come before their step."""

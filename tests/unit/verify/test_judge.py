@@ -268,6 +268,7 @@ def test_light_passes_that_agree_are_identical(judge, script):
         (True, 2, ["deep"]),  # one full pass holds it all
         (True, 1, ["deep", "deep"]),  # the full pass finds that another step is the first
         (False, 2, ["deep", "full"]),  # the deep pass may have got in the way: once more without
+        (True, 0, ["deep", "full", "deep"]),  # it failed
     ],
 )
 def test_light_passes_that_differ_are_recorded_in_full(judge, make_run, script, really, deep_step, recorded):
@@ -282,6 +283,8 @@ def test_light_passes_that_differ_are_recorded_in_full(judge, make_run, script, 
     def record(side, options):
         sides.append((side, "deep" if "deep" in options else options["level"]))
         lines = (full if really and side == "candidate" else script).lines()
+        if "deep" in options and deep_step == 0:
+            return make_run([*lines[:-1], '{"event":"problem","where":"deep","error":"planted"}'])
         if options.get("deep") == 2 or deep_step == 1:
             at = next(n for n, line in enumerate(lines) if '"event":"step"' in line)
             _, op, seen, _, rows = deep_lines(side)
@@ -292,7 +295,9 @@ def test_light_passes_that_differ_are_recorded_in_full(judge, make_run, script, 
 
     assert sides == [(side, what) for what in recorded for side in ("baseline", "candidate")]
     assert result.status is (Status.DIVERGED if really else Status.IDENTICAL)
-    if really:
+    if not deep_step:
+        assert result.notes == ("the deep pass failed: the recorder failed in deep: planted",)
+    elif really:
         assert result.location.expected.op == "mul"
 
 
