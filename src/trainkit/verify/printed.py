@@ -90,11 +90,23 @@ def list_lost(expected: str, actual: str) -> list[str]:
 
 
 def _cut_both(one: str, two: str) -> tuple[str, str]:
-    """Cut two long lines around where they first differ."""
-    common = next((at for at, both in enumerate(zip(one, two, strict=False)) if len(set(both)) > 1), len(one))
-    start = max(0, common - _WIDTH // 2) if max(len(one), len(two)) > _WIDTH else 0
-    left, right = ("…" * (start > 0) + line[start : start + _WIDTH] for line in (one, two))
+    """Cut two long lines around the words that first differ."""
+    if max(len(one), len(two)) <= _WIDTH:
+        return one, two
+    starts = [max(0, place - _WIDTH // 2) for place in _find_other_words(one, two)]
+    cut = ("…" * (at > 0) + line[at : at + _WIDTH] for line, at in zip((one, two), starts, strict=True))
+    left, right = cut
     return left, right
+
+
+def _find_other_words(one: str, two: str) -> list[int]:
+    """Give where two lines part, whatever numbers they hold before."""
+    places = [0, 0]
+    for pair in zip(*(re.findall(r"\d+|\D", line.replace("#", "0")) for line in (one, two)), strict=False):
+        if pair[0] != pair[1] and not all(map(str.isdigit, pair)):
+            break
+        places = [place + len(word) for place, word in zip(places, pair, strict=True)]
+    return places
 
 
 def _list_more(these: list[_Line], those: list[_Line]) -> Iterator[str]:

@@ -141,6 +141,16 @@ def test_a_long_line_that_is_lost_is_cut_around_what_differs():
     assert len(told) < 250
 
 
+def test_numbers_before_the_other_words_are_not_what_is_shown():
+    """Those that do not repeat are masked on one side alone."""
+    line = '{{"id": {}, "pad": "{}", "class": "{}"}}'
+    kept = keep_repeated(*(line.format(number, "x" * 300, "Within") for number in (140, 150)))
+    (told,) = list_lost(kept, line.format(160, "x" * 300, "Near"))
+
+    assert told.startswith("'…xxx") and "Within" in told.partition(" -> ")[0]
+    assert told.partition(" -> ")[2].startswith("'…xxx") and told.endswith("Near\"}'")
+
+
 def test_lines_that_are_lost_are_told():
     """The words that are gone, the last of those that are fewer; not what a meter says when it has time."""
     before = 'rows 5\n7,1\n8,1\nfold 0.1\nfold 0.2\n---\n 1/2 [00:01<00:05, 4it/s]\ntook 3 s\n"dirty": false\n"diff_sha": 1\n'
