@@ -94,8 +94,9 @@ def _cut_both(one: str, two: str) -> tuple[str, str]:
     if max(len(one), len(two)) <= _WIDTH:
         return one, two
     starts = [max(0, place - _WIDTH // 2) for place in _find_other_words(one, two)]
-    cut = ("…" * (at > 0) + line[at : at + _WIDTH] for line, at in zip((one, two), starts, strict=True))
-    left, right = cut
+    left, right = (
+        "…" * (at > 0) + line[at : at + _WIDTH] for line, at in zip((one, two), starts, strict=True)
+    )
     return left, right
 
 
