@@ -63,7 +63,8 @@ def _phase_in_closure(first: Divergence, location: Location | None) -> str:
     hyper = next((item.phase for item in first.differences if item.key == "hyper"), "")
     found = location.phase if location else ""
     hard = next((item.phase for item in first.differences if item.hard), first.phase)
-    if {"batch", "loaded"} & {item.key for item in first.differences} and found in {"", "init", "data"}:
+    given = location is None or location.reads_outside() or found in {"", "init", "data"}
+    if given and {"batch", "loaded"} & {item.key for item in first.differences}:
         return "data"
     if found == "optimizer":  # a trainer clips within the step, too
         found = _phase_of_gradients(first, location) or found

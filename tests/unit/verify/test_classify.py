@@ -110,6 +110,15 @@ def test_batches_that_differ_in_a_closure_are_data(cause_of):
     assert cause_of(changes, make_location(found, found)).phase == "data"
 
 
+@pytest.mark.parametrize(("outside", "phase"), [(True, "data"), (False, "forward")])
+def test_a_batch_of_a_worker_is_first_read_in_the_forward(cause_of, outside, phase):
+    """What it holds was made in another process; a forward that starts from what is known is to blame itself."""
+    found = replace(culprit("convolution"), reads_outside=outside)
+    changes = {"modes": {"closure": 1}, "loaded": [2, "x"], **LOSS}
+
+    assert cause_of(changes, make_location(found, found)).phase == phase
+
+
 def test_another_number_of_steps_is_data(script):
     """Whatever made the loop shorter."""
     actual = script.copy()
