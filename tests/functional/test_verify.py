@@ -198,19 +198,6 @@ def test_what_a_program_prints_counts_though_it_never_steps(project):
     assert "diverged: in what is printed alone" in done.stdout
 
 
-def test_a_generator_that_is_drawn_from_elsewhere_is_not_compared(project):
-    """Python's, by a thread of a library: nobody's training comes of it, and the verdict says so."""
-    tiny, run = project
-    seeds = "__import__('random').seed(__import__('os').urandom(8))"
-    tiny.edit("train.py", "x = torch.randn(40, 4)", f"x = torch.randn(40, 4); {seeds}")
-    tiny.commit("seeds by chance")
-
-    done = run("verify", "--base", "HEAD", "--head", "HEAD", "--steps", "2", *RUN)
-
-    assert done.returncode == 0, done.stdout
-    assert "two runs of the baseline are not compared: python" in " ".join(done.stdout.split())
-
-
 def test_the_gate_verifies_the_configured_runs(project):
     """[tool.trainkit.verify.runs.NAME] is judged against the base; without one it is skipped."""
     tiny, run = project

@@ -17,12 +17,14 @@ def session(make_project, make_run, script, tmp_path, monkeypatch):
     trained = script.copy()
     trained.steps[1]["gradients"] = 2 * "other".ljust(16, "_")
 
-    def look(baseline="", candidate="", *, trains_otherwise=(), in_files=False, **more):
+    def look(baseline="", candidate="", *, trains_otherwise=(), in_files=False, draws=False, **more):
         took = []
 
         def record(tree, options, *, into, hash_seed="", deep=None):
             took.append(f"{tree.side} in full" if deep else tree.side)
-            lines = trained if tree.side in trains_otherwise else script
+            lines = (trained if tree.side in trains_otherwise else script).copy()
+            if draws:
+                lines.steps[1]["rng"] |= {"python": f"by chance {len(took)}"}
             said = baseline if tree.side == "baseline" else candidate
             left = {"acc.txt": Output("text", said)} if in_files else {}
             return make_run(lines, side=tree.side, stdout="" if in_files else said, outputs=left)
@@ -89,3 +91,12 @@ def test_a_kept_line_that_the_baseline_prints_no_more_is_not_kept(session):
     session("acc 0.5", "acc 0.5")
 
     assert session("", "", trains_otherwise=["candidate"])[1].count("baseline") == 3
+
+
+def test_a_generator_that_is_drawn_from_elsewhere_is_not_compared(session):
+    """Python's, by a thread of a library: nobody's training comes of it, and the verdict says so."""
+    for _ in range(2):  # also of a kept run
+        result, _ = session(draws=True)
+
+        assert result.status is Status.NOTED
+        assert "two runs of the baseline are not compared: python" in result.notes[-1]
