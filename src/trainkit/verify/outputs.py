@@ -139,7 +139,9 @@ def _compare_file(path: str, before: Output, now: Output | None) -> Changes:
     compare = {"tensors": _compare_tensors, "numbers": _compare_numbers}.get(now.kind)
     if compare and before.kind == now.kind and (said := compare(before, now)):
         return Changes(numbers=(f"{path}: {said}",))
-    return Changes(others=() if is_state or not _differs(before, now) else (path,))
+    return Changes(
+        others=() if is_state or not _differs(before, now) else (path + _describe_size(before, now),)
+    )
 
 
 def _read_tensors(output: Output) -> tuple[dict[str, str], list[str], list[str]]:
@@ -173,6 +175,15 @@ def _compare_numbers(before: Output, now: Output) -> str:
     left, right = before.content.split(":"), now.content.split(":")
     same = left[0] != right[0] or left[1] == right[1]
     return "" if same else f"other ones among its {right[0]} numbers"
+
+
+def _describe_size(before: Output, now: Output) -> str:
+    """Say what differs of files that are read and hold no other numbers in the same places."""
+    if before.kind == now.kind == "tensors":
+        return " (tensors of other sizes)"
+    counts = [output.content.partition(":")[0] for output in (before, now)]
+    counted = before.kind == now.kind == "numbers" and counts[0] != counts[1]
+    return f" ({counts[0]} -> {counts[1]} numbers)" if counted else ""
 
 
 def _list_files(root: Path) -> Iterator[Path]:

@@ -763,4 +763,8 @@ def test_files_in_another_form_are_a_note(judge, make_run, script):
     result = judge(before, now, record=lambda *_: pytest.fail("recorded"))
 
     assert result.status is Status.NOTED
-    assert result.notes == ("other bytes, which may mean the same, in a.npy, b.npy, c.npy and 3 more",)
+    assert result.notes == (
+        "other bytes, which may mean the same, in "
+        + ", ".join(f"{name}.npy (tensors of other sizes)" for name in "abc")
+        + " and 3 more",
+    )
