@@ -63,7 +63,7 @@ def _phase_in_closure(first: Divergence, location: Location | None) -> str:
     hyper = next((item.phase for item in first.differences if item.key == "hyper"), "")
     found = location.phase if location else ""
     hard = next((item.phase for item in first.differences if item.hard), first.phase)
-    given = location is None or location.reads_outside() or found in {"", "init", "data"}
+    given = found in {"", "init", "data"} or (location is not None and location.reads_outside())
     if given and {"batch", "loaded"} & {item.key for item in first.differences}:
         return "data"
     if found == "optimizer":  # a trainer clips within the step, too

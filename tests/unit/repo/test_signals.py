@@ -85,6 +85,23 @@ def test_a_program_is_stopped_when_the_signal_comes_with_the_lock(plant, make_pr
         run_in_tree(tree, ["python", "a.py"], timeout_s=50)
 
 
+def test_a_program_that_a_signal_starts_with_is_ended(monkeypatch, make_project):
+    """It is known, and reaped, when the signal is heeded."""
+    started = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *arguments, **more):
+            super().__init__(*arguments, **more)
+            started.append(self)
+            signal.raise_signal(signal.SIGTERM)
+
+    project = make_project({"a.py": "import time; time.sleep(100)"})
+    with open_trees(project.path, None) as (tree, _), pytest.raises(SystemExit):
+        monkeypatch.setattr(subprocess, "Popen", Popen)
+        run_in_tree(tree, ["python", "a.py"], timeout_s=50)
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
+
+
 def test_signals_are_held_from_all_threads():
     """Given to a thread, and their handlers called in the main one as ever."""
     leave = threading.Event()
