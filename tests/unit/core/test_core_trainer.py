@@ -91,7 +91,7 @@ def test_resume_in_new_processes_is_bitwise_equal(text_file, tmp_path, uncovered
     common = [
         *("model.num_layers=1", "model.num_heads=2", "model.model_dim=16", "trainer.device=cpu"),
         *(f"data.source='{text_file}'", "data.sequence_length=16", "data.batch_size=8"),
-        *(f"output_dir='{tmp_path}'", "trainer.accumulate_grad_batches=2"),
+        *(f"output_dir='{tmp_path}'", "trainer.accumulate_grad_batches=2", "trainer.lean=true"),
     ]
     for extra in (
         ["trainer.max_epochs=2", "exp_name=straight"],

@@ -1211,7 +1211,8 @@ for arguments, environment in CHILDREN:
 def test_children_with_environments_of_their_own_are_recorded(run, tmp_path, children, programs, elsewhere):
     """They get ours, too; one that takes nothing of its environment is said to be out of sight."""
     (tmp_path / "tree").mkdir()
-    (tmp_path / "tree/child.py").write_text(textwrap.dedent(SMALL))
+    lean = "from trainkit.core.lean import skip_dynamo\nskip_dynamo()\n"  # half of what a child takes
+    (tmp_path / "tree/child.py").write_text(lean + textwrap.dedent(SMALL))
     (tmp_path / "sitecustomize.py").write_text(
         f"import runpy; runpy.run_path({str(PRELOAD)!r}, run_name='p')"
     )
