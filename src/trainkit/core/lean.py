@@ -26,7 +26,7 @@ _TYPING = {"cast", "Optimizer", "Any"}
 
 @functools.cache
 def skip_dynamo() -> str | None:
-    """Keep torch's optimizers from importing `torch._dynamo`, in this process, once; give None, or why not."""
+    """Keep torch's optimizers from importing `torch._dynamo`, in this process; give None, or why not."""
     if "torch._dynamo" in sys.modules:
         return "torch._dynamo is loaded already"
     disabled, use_grad = _find_codes()
