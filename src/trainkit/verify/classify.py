@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainkit.trace.divergence import Comparison, Divergence
@@ -63,12 +64,17 @@ def _phase_in_closure(first: Divergence, location: Location | None) -> str:
     hyper = next((item.phase for item in first.differences if item.key == "hyper"), "")
     found = location.phase if location else ""
     hard = next((item.phase for item in first.differences if item.hard), first.phase)
-    given = found in {"", "init", "data"} or (location is not None and location.reads_outside())
-    if given and {"batch", "loaded"} & {item.key for item in first.differences}:
+    if _starts_from_batches(first, location, found):
         return "data"
     if found == "optimizer":  # a trainer clips within the step, too
         found = _phase_of_gradients(first, location) or found
     return hyper or (hard if found in {"", "init", "schedule"} else found)
+
+
+def _starts_from_batches(first: Divergence, location: Location | None, found: str) -> bool:
+    """Tell whether other batches are no consequence: what is read first was made elsewhere, or comes before."""
+    made = found in {"", "init", "data"} or (location is not None and location.reads_outside())
+    return made and any(item.key in {"batch", "loaded"} for item in first.differences)
 
 
 def _phase_of_data(first: Divergence, location: Location | None) -> str:
@@ -146,13 +152,17 @@ def _find_kind(comparison: Comparison, location: Location | None, phase: str) ->
     assert comparison.first is not None
     culprits = [culprit for culprit in (location.expected, location.actual) if culprit] if location else []
     if phase == "data":
-        drawn = any(difference.key == "rng" for difference in comparison.first.differences)
-        chosen = any(fact.startswith("loader:") for fact in comparison.facts)
-        ordered = drawn or chosen or any(culprit.state for culprit in culprits)
-        return ("data order" if ordered else "data"), ""
+        return ("data order" if _is_drawn_otherwise(comparison, culprits) else "data"), ""
     if comparison.modes[0] != comparison.modes[1] and _strip_counts(comparison.modes):
         return "mode", f"{comparison.modes[0]} -> {comparison.modes[1]}"
     return _kind_of_operations(culprits, phase)
+
+
+def _is_drawn_otherwise(comparison: Comparison, culprits: Sequence[Culprit]) -> bool:
+    """Tell whether a generator, or how a loader is set, says that other samples were chosen."""
+    drawn = any(item.key == "rng" for item in comparison.first.differences) if comparison.first else False
+    chosen = any(fact.startswith("loader:") for fact in comparison.facts)
+    return drawn or chosen or any(culprit.state for culprit in culprits)
 
 
 def _kind_of_record(comparison: Comparison, phase: str) -> tuple[str, str] | None:
