@@ -72,7 +72,7 @@ def _phase_in_closure(first: Divergence, location: Location | None) -> str:
 
 
 def _starts_from_batches(first: Divergence, location: Location | None, found: str) -> bool:
-    """Tell whether other batches are no consequence: what is read first was made elsewhere, or comes before."""
+    """Tell whether other batches are no consequence: what is read first was made elsewhere."""
     made = found in {"", "init", "data"} or (location is not None and location.reads_outside())
     return made and any(item.key in {"batch", "loaded"} for item in first.differences)
 
