@@ -19,7 +19,7 @@ def configure(folder: str, *more: str):
     text = Path(folder, "text.txt")
     text.write_text("a small text, said again and again.\n\n" * 300)
     return compose([
-        *("model=lstm", "model.hidden_dim=8", "model.embedding_dim=4", "trainer.device=cpu", "trainer.lean=true", "resume=auto"),
+        *("model=lstm", "model.hidden_dim=8", "model.embedding_dim=4", "trainer.device=cpu", "resume=auto"),
         *(f"data.source='{text}'", "data.sequence_length=16", "data.batch_size=16", "trainer.max_epochs=3"),
         *("trainer.limit_train_batches=9", "logger.every_n_steps=2", "trainer.save_every_n_steps=3", f"output_dir='{folder}/runs'"),
         *more,

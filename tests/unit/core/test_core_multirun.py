@@ -27,14 +27,7 @@ def launch(text_file, tmp_path, monkeypatch):
             "trainer.max_epochs=1",
         ]
         limits = [f"trainer.limit_{part}_batches=1" for part in ("train", "val", "test")]
-        fixed = [
-            "model=lstm",
-            *small,
-            *limits,
-            "trainer.device=cpu",
-            "trainer.lean=true",
-            f"data.source={text_file}",
-        ]
+        fixed = ["model=lstm", *small, *limits, "trainer.device=cpu", f"data.source={text_file}"]
         argv = [*arguments, *fixed, f"hydra.sweep.dir={tmp_path}/out", *QUIET]
         monkeypatch.setattr(sys, "argv", ["multirun", *argv])
         monkeypatch.chdir(tmp_path)

@@ -30,7 +30,7 @@ def overrides(text_file, tmp_path):
     """A space whose trials take a twentieth of a second."""
     return [
         RATE, "model.dropout=0.0,0.1", "model.num_layers=1", "model.num_heads=2", "model.model_dim=8",
-        f"data.source={text_file}", "data.sequence_length=16", "data.batch_size=4", "trainer.device=cpu", "trainer.lean=true",
+        f"data.source={text_file}", "data.sequence_length=16", "data.batch_size=4", "trainer.device=cpu",
         "trainer.max_epochs=2", "trainer.limit_train_batches=3", "trainer.limit_val_batches=1",
         "trainer.limit_test_batches=0", "trainer.save_every_n_steps=2", f"output_dir={tmp_path}/runs",
     ]  # fmt: skip
