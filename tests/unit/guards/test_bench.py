@@ -1,5 +1,6 @@
 """The bench guard on real projects with real workers: planted slow-downs, clean cases, benchmarks that misbehave."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -157,6 +158,13 @@ def wait():
 def only_old():
     return 1
 """
+
+
+def test_a_clock_that_did_not_tick_ends_nothing():
+    """Of a call that sleeps, on a busy machine."""
+    rounds = [[{"cpu": 0.0}, {"cpu": 8.0}], [{"cpu": 8.0}, {"cpu": 0.0}], [{"cpu": 0.0}, {"cpu": 0.0}]]
+
+    assert pairs.Sample("waits", rounds=rounds).log_ratios(1) == [math.log(8), -math.log(8), 0]
 
 
 def test_each_benchmark_gets_its_own_verdict(make_project):

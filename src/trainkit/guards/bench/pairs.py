@@ -169,9 +169,9 @@ class Sample:
     params_differ: bool = False
 
     def log_ratios(self, worker: int, clock: str | None = None) -> list[float]:
-        """Give one value a round: that worker over the first."""
+        """Give one value a round: that worker over the first; a clock that did not tick has run for 1 ns a call."""
         key = clock or self.clock
-        return [math.log(row[worker][key] / row[0][key]) for row in self.rounds]
+        return [math.log(max(row[worker][key], 1.0) / max(row[0][key], 1.0)) for row in self.rounds]
 
     def interval(self, alpha: float, worker: int = 1, clock: str | None = None) -> Interval:
         """Give the change with its bounds."""
