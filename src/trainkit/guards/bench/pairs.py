@@ -169,7 +169,7 @@ class Sample:
     params_differ: bool = False
 
     def log_ratios(self, worker: int, clock: str | None = None) -> list[float]:
-        """Give one value a round: that worker over the first; a clock that did not tick has run for 1 ns a call."""
+        """Give one value a round: that worker over the first. No call takes less than 1 ns."""
         key = clock or self.clock
         return [math.log(max(row[worker][key], 1.0) / max(row[0][key], 1.0)) for row in self.rounds]
 
