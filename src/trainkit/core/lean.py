@@ -24,7 +24,7 @@ _USE_GRAD = {"torch._dynamo", "is_grad_enabled", "set_grad_enabled", "defaults",
 _TYPING = {"cast", "Optimizer", "Any"}
 
 
-@functools.cache
+@functools.cache  # each run of a sweep asks
 def skip_dynamo() -> str | None:
     """Keep torch's optimizers from importing `torch._dynamo`, in this process; give None, or why not."""
     if "torch._dynamo" in sys.modules:

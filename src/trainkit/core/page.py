@@ -102,7 +102,7 @@ def list_origin(journal: Any) -> list[tuple[str, Any]]:
 
 
 def draw_chart(name: str, rows: Sequence[dict[str, str]]) -> str:
-    """Give the curves of one value over the steps as a figure; points that are no numbers are left out."""
+    """Give the curves of one value over the steps as a figure; points that cannot be drawn are left out."""
     curves: dict[str, list[Point]] = {}
     for part in PARTS:
         pairs = [

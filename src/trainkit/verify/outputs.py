@@ -139,9 +139,9 @@ def _compare_file(path: str, before: Output, now: Output | None) -> Changes:
     compare = {"tensors": _compare_tensors, "numbers": _compare_numbers}.get(now.kind)
     if compare and before.kind == now.kind and (said := compare(before, now)):
         return Changes(numbers=(f"{path}: {said}",))
-    return Changes(
-        others=() if is_state or not _differs(before, now) else (path + _describe_size(before, now),)
-    )
+    if is_state or not _differs(before, now):
+        return Changes()
+    return Changes(others=(path + _describe_size(before, now),))
 
 
 def _read_tensors(output: Output) -> tuple[dict[str, str], list[str], list[str]]:
