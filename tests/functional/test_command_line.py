@@ -154,7 +154,7 @@ BAD_INPUTS = [
         ["gate", "--base", "v9"],
         None,
         2,
-        r"unknown-revision: no commit 'v9' in this clone; give another --base",
+        r"unknown-revision: no commit 'v9' in this clone; give another revision",
     ),
     (
         ["verify", "--", "python", "a.py"],
@@ -162,7 +162,7 @@ BAD_INPUTS = [
         2,
         r"unknown-revision: this is the first commit: commit a change, or leave one uncommitted",
     ),
-    (["gate", "--base", ""], None, 2, r"unknown-revision: no commit '' in this clone; give another --base"),
+    (["gate", "--base", ""], None, 2, r"unknown-revision: no commit '' in this clone; give another revision"),
     (
         ["imports"],
         "[tool.trainkit]\nimports = 3\n",

@@ -104,7 +104,7 @@ def resolve_commit(folder: Path, revision: str) -> str:
         help_ = (
             "the clone is shallow, get more of it: git fetch --deepen=50"
             if shallow
-            else "give another --base"
+            else "give another revision"
         )
         raise UsageError("unknown-revision", f"no commit '{revision}' in this clone; {help_}") from error
 

@@ -164,7 +164,7 @@ def test_a_project_that_the_base_does_not_have_is_an_error(make_project):
 
 def test_an_unknown_revision_is_a_usage_error(project):
     """The message names the revision and what to do."""
-    with pytest.raises(UsageError, match="no commit 'v99' in this clone; give another --base"):
+    with pytest.raises(UsageError, match="no commit 'v99' in this clone; give another revision"):
         resolve_commit(project.path, "v99")
 
 
