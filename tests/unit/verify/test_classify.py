@@ -73,6 +73,15 @@ def test_a_difference_has_its_class_without_a_deep_pass(cause_of, changes, phase
     assert (cause.phase, cause.kind, cause.level) == (phase, kind, "value-level")
 
 
+@pytest.mark.parametrize(("state", "kind"), [("s", "data order"), ("", "data")])
+def test_an_operation_that_draws_chooses_the_data(cause_of, state, kind):
+    """It reads a generator, as a permutation does."""
+    found = culprit("randperm", phase="data", state=state)
+    changes = {"calls": [["t", "x", "out2a"], ["t", "in2b", "out2b"]], **LOSS}
+
+    assert cause_of(changes, make_location(found, found)).kind == kind
+
+
 def test_a_loader_that_is_set_otherwise_gives_another_order(script):
     """Other batches alone may hold other values."""
     script.facts = {"loader": {"DataLoader": "sampler=RandomSampler"}}

@@ -726,7 +726,7 @@ def test_the_losses_that_are_shown_are_those_that_differ(judge, script):
     """The first of them, the most different one and both ends; none where none does."""
     script.steps += [{**json.loads(json.dumps(script.steps[1])), "step": number} for number in (4, 5, 6)]
     actual, silent = script.copy(), script.copy()
-    actual.steps[0]["gradients"] = silent.steps[0]["gradients"] = OTHER * 2
+    actual.steps[0]["gradients"] = silent.steps[3]["gradients"] = OTHER * 2
     for number, loss in ((2, "0x1.8p+0"), (4, "0x1.8p+3")):
         actual.steps[number]["loss"] = [loss, loss]
     told = render_verification(judge(script, actual)).partition("loss         ")[2].splitlines()

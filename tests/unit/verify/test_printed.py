@@ -137,6 +137,7 @@ def test_a_long_line_that_is_lost_is_cut_around_what_differs():
     """A model's configuration may be one line of JSON."""
     (told,) = list_lost("x" * 300 + "relu" + "y" * 300, "x" * 300 + "gelu" + "y" * 300)
 
+    assert list_lost("x" * 90 + "relu", "x" * 90 + "gelu") == [f"'{'x' * 90}relu' -> '{'x' * 90}gelu'"]
     assert "xrelu" in told and "xgelu" in told
     assert len(told) < 250
 
