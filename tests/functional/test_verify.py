@@ -35,16 +35,19 @@ def project(tiny, tmp_path, uncovered, monkeypatch, capsys):
 
 
 def test_a_refactor_is_identical_and_a_fault_is_named_with_its_line(project):
-    """First a rename, then on top of it another dropout: the page names step, module, operation and lines.
+    """First a rename, then another dropout than what is committed of it: the page names step, module, operation
+    and lines.
 
     At last the file of the first epoch's checkpoint: what is saved is the same, and what is left is not.
     """
     tiny, run = project
-    before = tiny.state()
     tiny.edit("train.py", "net = Net()", "model = Net()")
     text = (tiny.path / "train.py").read_text()
     tiny.write("train.py", text.replace("net.", "model.").replace("net(", "model("))
     same = run("verify", "--base", "HEAD", *RUN)
+    tiny.commit("renamed")
+    before = tiny.state()
+    kept = list(Path(os.environ["XDG_CACHE_HOME"], "trainkit/verify").iterdir())
     tiny.edit("src/tiny/model.py", "nn.Dropout(0.1)", "nn.Dropout(0.2)")
     tiny.write("notes.txt", "untracked")
     other = run("verify", "--base", "HEAD", "--json", "verdict.json", *RUN)
@@ -68,6 +71,7 @@ def test_a_refactor_is_identical_and_a_fault_is_named_with_its_line(project):
     assert (verdict["status"], verdict["cause"]["phase"]) == ("diverged", "forward")
     assert file.returncode == 1, file.stdout + file.stderr
     assert "files-only: out.pt: " in file.stdout and "tensors hold other numbers" in file.stdout
+    assert len(kept) == 2 and sorted(kept) == sorted(kept[0].parent.iterdir())  # what was committed was known
     assert tiny.state()["worktrees"] == before["worktrees"]
     assert not (tiny.path / "out.pt").exists()
 

@@ -1,4 +1,4 @@
-"""Recordings of baselines that are known to repeat, kept so that A/A costs once.
+"""Recordings of runs that are known to repeat, kept so that A/A costs once.
 
 Keyed by everything that a run depends on: the tree, the command and what is set for it, the environment,
 shared files, the recorder itself.
@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from trainkit import trace
-from trainkit.repo.git import git
 from trainkit.repo.trees import Tree
 from trainkit.trace.store import find_recording
 from trainkit.verify.formats import Output
@@ -44,13 +44,11 @@ _INFLUENTIAL = (
 )
 
 
-def make_key(tree: Tree, options: RunOptions, overlay: Path | None) -> str:
-    """Give the name under which a run of `tree` is kept."""
-    inside = tree.path.relative_to(tree.top).as_posix()
+def make_key(tree: Tree, options: RunOptions) -> str:
+    """Give the name under which a run of `tree` is kept: of a revision as of the same files without one."""
     parts: dict[str, Any] = {
-        "tree": git(tree.top, "rev-parse", f"HEAD:{'' if inside == '.' else inside}"),
+        "tree": _hash_files(tree.path),
         "options": asdict(options),
-        "overlay": overlay.read_text(encoding="utf-8", errors="replace") if overlay else "",
         "shared": [_list_stamps(tree.origin / name) for name in options.share],
         "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_INFLUENTIAL)},
         "machine": [platform.python_version(), platform.machine(), _read_processor()],
@@ -58,6 +56,23 @@ def make_key(tree: Tree, options: RunOptions, overlay: Path | None) -> str:
         "recorder": [path.read_text() for path in _list_own_sources()],
     }
     return hashlib.blake2b(json.dumps(parts, default=str).encode(), digest_size=16).hexdigest()
+
+
+def _hash_files(root: Path) -> str:
+    """Hash the names, contents and executable bits of all files but git's own."""
+    total = hashlib.blake2b(digest_size=16)
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name != ".git")
+        links = {name for name in folders if Path(folder, name).is_symlink()}
+        for path in (Path(folder, name) for name in sorted({*names, *links} - {".git"})):
+            if path.is_symlink():
+                kind, content = "link", os.fsencode(path.readlink())
+            else:
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "blake2b").digest()
+                kind = "program" if path.stat().st_mode & stat.S_IXUSR else "file"
+            total.update(repr((path.relative_to(root).as_posix(), kind, content)).encode())
+    return total.hexdigest()
 
 
 def _list_own_sources() -> Iterator[Path]:
@@ -86,7 +101,7 @@ def _folder() -> Path:
 
 
 def load(key: str) -> Run | None:
-    """Give the kept run of a baseline, if there is one."""
+    """Give the kept run, as one of a baseline, if there is one."""
     folder = _folder() / key
     with suppress(OSError, ValueError):
         stdout = (folder / "stdout.txt").read_text(encoding="utf-8")
@@ -108,7 +123,7 @@ def load(key: str) -> Run | None:
 
 
 def keep(key: str, run: Run) -> None:
-    """Keep the run of a baseline; the least recently used ones go. A disk that is full keeps nothing."""
+    """Keep a run that repeats; the least recently used ones go. A disk that is full keeps nothing."""
     target = _folder() / key
     writing = target.with_name(f"{key}.{os.getpid()}")
     try:

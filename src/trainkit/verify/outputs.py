@@ -23,7 +23,7 @@ from trainkit.verify.formats import (
     sum_up,
     tell_text,
 )
-from trainkit.verify.printed import compare_printed, keep_repeated, list_lost
+from trainkit.verify.printed import compare_printed, has_all_lines, keep_repeated, list_lost
 
 _MOST_BYTES = 512 << 20  # read of all files; archives say their checksums themselves
 _SLACK_NS = 20_000_000  # a file's time of change is that of the kernel's last tick
@@ -82,6 +82,13 @@ def keep_repeated_outputs(first: Outputs, second: Outputs) -> dict[str, Output]:
         else:
             kept[common] = a if a == b else Output("unsteady", "")
     return kept
+
+
+def has_all_outputs(first: Outputs, second: Outputs) -> bool:
+    """Tell whether all files of the first have one in the second, and all lines of text."""
+    pairs = [(first[path], second[other]) for path, other, _ in _pair_names(first, second)]
+    texts = (pair for pair in pairs if pair[0].kind == pair[1].kind == "text")
+    return len(pairs) == len(first) and all(has_all_lines(a.content, b.content) for a, b in texts)
 
 
 def compare_outputs(expected: Outputs, actual: Outputs) -> Changes:

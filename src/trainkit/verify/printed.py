@@ -132,6 +132,12 @@ def keep_repeated(first: str, second: str) -> str:
     return _SEPARATOR.join(streams)
 
 
+def has_all_lines(first: str, second: str) -> bool:
+    """Tell whether `keep_repeated` would keep each line of the first."""
+    streams = zip(_read_lines(first), _read_lines(second), strict=False)
+    return all(len(list(_pair(left, right))) == len(left) for left, right in streams)
+
+
 def _read_lines(text: str) -> list[list[_Line]]:
     return [[_read_line(line) for line in _list_lines(part)] for part in text.split(_SEPARATOR)]
 

@@ -23,7 +23,7 @@ from trainkit.verify.edits import list_edits, list_other_files, rank_edits, read
 from trainkit.verify.judge import compare_left, judge_runs, tell_left
 from trainkit.verify.options import RunOptions, check_paths
 from trainkit.verify.result import Excerpt, Verification
-from trainkit.verify.run import Run, keep_what_repeats, prepare, record_run
+from trainkit.verify.run import Run, keep_what_repeats, prepare, record_run, repeats_all
 
 Progress = Callable[[str], None]
 
@@ -42,9 +42,9 @@ def verify(
 ) -> Verification:
     """Run a command on the baseline and the candidate and tell whether they trained bit for bit alike.
 
-    The baseline is run twice first (unless a run that is known to repeat is kept): what differs from
-    itself is `unstable`. `control_hash_seed` gives the second run another hash seed. Without `deep` a
-    divergence is not looked into.
+    The baseline is run twice first, unless a run that is known to repeat is kept, such as that of an earlier
+    candidate: what differs from itself is `unstable`. `control_hash_seed` gives the second run another hash
+    seed. Without `deep` a divergence is not looked into.
 
     Raises:
         UsageError: no such revision, overlay or shared path.
@@ -59,7 +59,6 @@ def verify(
             baseline,
             candidate,
             options,
-            overlay=overlay,
             use_cache=use_cache,
             control_hash_seed=control_hash_seed,
             deep=deep,
@@ -74,7 +73,6 @@ def verify_trees(
     candidate: Tree,
     options: RunOptions,
     *,
-    overlay: Path | None = None,
     use_cache: bool = True,
     control_hash_seed: str = "",
     deep: bool = True,
@@ -82,7 +80,7 @@ def verify_trees(
 ) -> Verification:
     """Do the same in trees that are open already."""
     session = _Session(baseline, candidate, options, progress, deep=deep)
-    result = session.run(overlay, use_cache=use_cache, control_hash_seed=control_hash_seed)
+    result = session.run(use_cache=use_cache, control_hash_seed=control_hash_seed)
     shown = baseline if result.status is Status.UNSTABLE else candidate
     return replace(
         result,
@@ -106,10 +104,13 @@ class _Session:
         self._deep = deep
         self._prepared: set[str] = set()
         self._num_runs = 0
+        self._keys: dict[str, str] = {}
         self._kept: Run | None = None  # what is believed only where it agrees, until a run has confirmed it
 
-    def run(self, overlay: Path | None, *, use_cache: bool, control_hash_seed: str) -> Verification:
-        key = cache.make_key(self._trees["baseline"], self._options, overlay) if use_cache else ""
+    def run(self, *, use_cache: bool, control_hash_seed: str) -> Verification:
+        sides = self._trees if use_cache else ()  # before a setup command has built something in them
+        self._keys = {side: cache.make_key(self._trees[side], self._options) for side in sides}
+        key = self._keys.get("baseline", "")
         self._kept = cache.load(key) if key and not control_hash_seed else None
         if self._kept:
             with suppress(_StaleError):
@@ -128,10 +129,23 @@ class _Session:
         result = _drop_noise(self._judge(expected, actual), expected.noise)
         if result.status not in {Status.IDENTICAL, Status.NOTED, Status.ERROR}:
             self._confirm()
+        if result.status is Status.IDENTICAL:
+            self._keep_candidate(expected, actual)
         if result.status is Status.DIVERGED:
             note = _word_other_changes(any(self._edits()), list_other_files(*self._trees.values()))
             result = replace(result, notes=(*result.notes, *tell_left(result, expected, actual), *note))
         return result
+
+    def _keep_candidate(self, expected: Run, actual: Run) -> None:
+        """Keep what was the same as a run that repeats: the next refactor starts from there.
+
+        Not where the candidate prints or leaves something more: whether that repeats is not known.
+        """
+        if self._keys and self._keys["candidate"] != self._keys["baseline"] and repeats_all(actual, expected):
+            known = replace(
+                keep_what_repeats(actual, expected), noise=expected.noise, unsteady=expected.unsteady
+            )
+            cache.keep(self._keys["candidate"], known)
 
     def _record_twice(self, control_hash_seed: str) -> tuple[Run, Verification | None]:
         first = self._record("baseline", "training the baseline")

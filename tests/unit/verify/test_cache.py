@@ -1,11 +1,15 @@
 """What is kept of a baseline between verifications."""
 
+import subprocess
+
 import pytest
 
+from trainkit.repo.trees import open_trees
 from trainkit.trace.store import find_recording
 from trainkit.verdict import Status
 from trainkit.verify import cache
 from trainkit.verify.formats import Output
+from trainkit.verify.options import RunOptions
 from trainkit.verify.result import Verification
 from trainkit.verify.run import Run
 from trainkit.verify.verify import _drop_noise
@@ -36,6 +40,25 @@ def test_another_way_of_reading_what_is_kept_is_another_entry():
     """Files and lines are kept in a form that the code decides: all of it is in the key."""
     names = {path.name for path in cache._list_own_sources() if path.is_file()}
     assert {"record.py", "digest.py", "formats.py", "outputs.py", "printed.py", "run.py"} <= names
+
+
+def test_a_run_is_kept_for_the_files_that_it_was_of(make_project):
+    """Whether they were committed already does not count; each file, its name, its kind and where it links to does."""
+    project = make_project({"train.py": "pass\n", "lib/a.py": ""})
+    options = RunOptions(command=("python", "train.py"))
+
+    def key_of(change="", *, base=None):
+        project.git("checkout", "--quiet", ".")
+        subprocess.run(["sh", "-c", change], cwd=project.path, check=True)
+        with open_trees(project.path, base) as trees:
+            return cache.make_key(trees[1] or trees[0], options)
+
+    committed = key_of(base="HEAD")
+    changes = ["echo 1 > lib/a.py", "mv lib/a.py lib/b.py", "chmod +x train.py", "ln -s a.py lib/c.py",
+               "ln -sf b.py lib/c.py", "ln -s lib linked"]  # fmt: skip
+
+    assert key_of() == committed
+    assert len({committed, *map(key_of, changes)}) == 1 + len(changes)
 
 
 def test_a_damaged_entry_is_none(kept, tmp_path):

@@ -13,13 +13,23 @@ from trainkit.verify.options import RunOptions
 def session(make_project, make_run, script, tmp_path, monkeypatch):
     """Verify with what the sides would do now; give the verdict and the runs that it took."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(verify.cache, "make_key", lambda *_: "key")  # which takes as long as all else here
     project = make_project({"train.py": "pass\n"})
     trained = script.copy()
     trained.steps[1]["gradients"] = 2 * "other".ljust(16, "_")
 
-    def look(baseline="", candidate="", *, trains_otherwise=(), in_files=False, draws=False, **more):
-        took = []
+    def look(
+        baseline="",
+        candidate="",
+        *,
+        trains_otherwise=(),
+        in_files=False,
+        draws=False,
+        code=("a", "a"),
+        **more,
+    ):
+        took, key = [], dict(zip(("baseline", "candidate"), code, strict=True))
+        # The real one takes as long as all else here.
+        monkeypatch.setattr(verify.cache, "make_key", lambda tree, _: key[tree.side])
 
         def record(tree, options, *, into, hash_seed="", deep=None):
             took.append(f"{tree.side} in full" if deep else tree.side)
@@ -101,3 +111,37 @@ def test_a_generator_that_is_drawn_from_elsewhere_is_not_compared(session):
 
         assert result.status is Status.NOTED
         assert "two runs of the baseline are not compared: python" in result.notes[-1]
+
+
+@pytest.mark.parametrize("in_files", [False, True])
+def test_a_candidate_that_is_identical_is_the_next_baseline(session, in_files):
+    """Of a row of refactors each takes one run; the last one computes something else and is seen."""
+    said = "acc 0.5\ntook 3 s"
+    session(said, said, code="ab", in_files=in_files)
+    second, took = session(said, said, code="bc", in_files=in_files)
+    third, took_more = session(said, said.replace("0.5", "0.75"), code="cd", in_files=in_files)
+
+    assert (second.status, took) == (Status.IDENTICAL, ["candidate"])
+    assert third.status is Status.DIVERGED
+    assert took_more.count("baseline") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "more"),
+    [
+        ("acc 0.5\nauc 0.5", {}),
+        ("acc 0.5\nacc 0.5", {}),
+        ("acc 0.5\nauc 0.5", {"in_files": True}),
+        ("acc 0.5", {"draws": True}),
+        ("acc 0.75", {}),
+        ("acc 0.5", {"trains_otherwise": ["candidate"]}),
+        ("acc 0.5", {"use_cache": False}),
+    ],
+)
+def test_another_candidate_is_run_twice_when_it_is_a_baseline(session, said, more):
+    """What it prints or leaves beside is known of one run only."""
+    session("acc 0.5", said, code="ab", **more)
+    result, took = session(said, said, code="bc")
+
+    assert result.status is Status.IDENTICAL
+    assert took == ["baseline", "baseline", "candidate"]
