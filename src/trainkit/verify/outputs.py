@@ -23,7 +23,7 @@ from trainkit.verify.formats import (
     sum_up,
     tell_text,
 )
-from trainkit.verify.printed import compare_printed, has_all_lines, keep_repeated, list_lost
+from trainkit.verify.printed import compare_printed, is_known, keep_repeated, list_lost
 
 _MOST_BYTES = 512 << 20  # read of all files; archives say their checksums themselves
 _SLACK_NS = 20_000_000  # a file's time of change is that of the kernel's last tick
@@ -84,11 +84,12 @@ def keep_repeated_outputs(first: Outputs, second: Outputs) -> dict[str, Output]:
     return kept
 
 
-def has_all_outputs(first: Outputs, second: Outputs) -> bool:
-    """Tell whether all files of the first have one in the second, and all lines of text."""
-    pairs = [(first[path], second[other]) for path, other, _ in _pair_names(first, second)]
-    texts = (pair for pair in pairs if pair[0].kind == pair[1].kind == "text")
-    return len(pairs) == len(first) and all(has_all_lines(a.content, b.content) for a, b in texts)
+def are_known(outputs: Outputs, repeated: Outputs) -> bool:
+    """Tell whether all files are among these, which repeat, with all that they hold."""
+    pairs = [(outputs[path], repeated[other]) for path, other, _ in _pair_names(outputs, repeated)]
+    return len(pairs) == len(outputs) and all(
+        is_known(a.content, b.content) if a.kind == b.kind == "text" else a == b for a, b in pairs
+    )
 
 
 def compare_outputs(expected: Outputs, actual: Outputs) -> Changes:

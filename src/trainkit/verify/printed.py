@@ -132,10 +132,18 @@ def keep_repeated(first: str, second: str) -> str:
     return _SEPARATOR.join(streams)
 
 
-def has_all_lines(first: str, second: str) -> bool:
-    """Tell whether `keep_repeated` would keep each line of the first."""
-    streams = zip(_read_lines(first), _read_lines(second), strict=False)
-    return all(len(list(_pair(left, right))) == len(left) for left, right in streams)
+def is_known(text: str, repeated: str) -> bool:
+    """Tell whether all lines are among these, which repeat, with all numbers but of times and of sizes."""
+    for left, right in zip(_read_lines(text), _read_lines(repeated), strict=False):
+        pairs = list(_pair(left, right))
+        if len(pairs) < len(left) or any(_has_unknown(words, known) for words, _, known in pairs):
+            return False
+    return True
+
+
+def _has_unknown(words: _Words, numbers: list[str]) -> bool:
+    unknown = (index for index, number in enumerate(numbers) if number == _UNSTEADY)
+    return any(not any(_name_kind(words, index)) for index in unknown)
 
 
 def _read_lines(text: str) -> list[list[_Line]]:
@@ -226,12 +234,17 @@ def _count_decimals(number: str) -> int:
 
 def _is_volatile(words: _Words, index: int, number: str) -> bool:
     """Tell whether the words around a number call it a rate, memory, or a time, and it is a coarse one."""
+    is_size, is_time = _name_kind(words, index)
+    return is_size or (is_time and _count_digits(number) < _FINE)
+
+
+def _name_kind(words: _Words, index: int) -> tuple[bool, bool]:
+    """Tell whether the words around a number call it a rate or memory, and whether a time."""
     label, behind = _read_label(words, index), words[index + 1]
     *_, measured = (0, *(found.end() for found in _MEASURED.finditer(label)))  # the word nearer by counts
-    if _SIZE.search(label, measured) or _SIZE_UNIT.match(behind):
-        return True
+    is_size = _SIZE.search(label, measured) or _SIZE_UNIT.match(behind)
     is_time = _TIME.search(label, measured) or (_TIME_UNIT.match(behind) and not measured)
-    return bool(is_time) and _count_digits(number) < _FINE
+    return bool(is_size), bool(is_time)
 
 
 def _read_label(words: _Words, index: int) -> str:

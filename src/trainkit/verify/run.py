@@ -18,8 +18,8 @@ from trainkit.repo.process import Completed, prove_sources, run_in_tree
 from trainkit.repo.trees import Tree, copy_tree, give_history
 from trainkit.trace.store import Recording, find_recording, find_written
 from trainkit.verify.options import RunOptions
-from trainkit.verify.outputs import Outputs, has_all_outputs, keep_repeated_outputs, read_outputs
-from trainkit.verify.printed import has_all_lines, join_streams, keep_repeated
+from trainkit.verify.outputs import Outputs, are_known, keep_repeated_outputs, read_outputs
+from trainkit.verify.printed import is_known, join_streams, keep_repeated
 
 PRELOAD = Path(trace.__file__).with_name("preload.py")
 _QUOTED = re.compile(r"['\"]([^'\"\n]{1,300})['\"]")
@@ -102,10 +102,9 @@ def keep_what_repeats(first: Run, second: Run) -> Run:
     )
 
 
-def repeats_all(run: Run, other: Run) -> bool:
-    """Tell whether all that a run printed and left is in the other as well, but for its numbers."""
-    has_lines = has_all_lines(run.stdout, other.stdout)
-    return has_lines and has_all_outputs(run.outputs, other.outputs)
+def repeats(run: Run, known: Run) -> bool:
+    """Tell whether all that a run printed and left is in one of which only what repeats is left."""
+    return is_known(run.stdout, known.stdout) and are_known(run.outputs, known.outputs) and not known.noise
 
 
 def prepare(tree: Tree, options: RunOptions) -> None:

@@ -23,7 +23,7 @@ from trainkit.verify.edits import list_edits, list_other_files, rank_edits, read
 from trainkit.verify.judge import compare_left, judge_runs, tell_left
 from trainkit.verify.options import RunOptions, check_paths
 from trainkit.verify.result import Excerpt, Verification
-from trainkit.verify.run import Run, keep_what_repeats, prepare, record_run, repeats_all
+from trainkit.verify.run import Run, keep_what_repeats, prepare, record_run, repeats
 
 Progress = Callable[[str], None]
 
@@ -139,13 +139,10 @@ class _Session:
     def _keep_candidate(self, expected: Run, actual: Run) -> None:
         """Keep what was the same as a run that repeats: the next refactor starts from there.
 
-        Not where the candidate prints or leaves something more: whether that repeats is not known.
+        Not where the candidate printed or left what that one does not: whether it repeats is not known.
         """
-        if self._keys and self._keys["candidate"] != self._keys["baseline"] and repeats_all(actual, expected):
-            known = replace(
-                keep_what_repeats(actual, expected), noise=expected.noise, unsteady=expected.unsteady
-            )
-            cache.keep(self._keys["candidate"], known)
+        if self._keys and self._keys["candidate"] != self._keys["baseline"] and repeats(actual, expected):
+            cache.keep(self._keys["candidate"], keep_what_repeats(actual, expected))
 
     def _record_twice(self, control_hash_seed: str) -> tuple[Run, Verification | None]:
         first = self._record("baseline", "training the baseline")

@@ -26,7 +26,7 @@ from torch.utils.tensorboard import SummaryWriter
 from trainkit.repo.trees import open_trees
 from trainkit.verify.formats import Output
 from trainkit.verify.options import RunOptions
-from trainkit.verify.outputs import Changes, compare_outputs, keep_repeated_outputs, read_outputs
+from trainkit.verify.outputs import Changes, are_known, compare_outputs, keep_repeated_outputs, read_outputs
 from trainkit.verify.run import record_run
 
 
@@ -463,3 +463,27 @@ def test_the_path_of_the_tree_is_no_word_of_a_file(tmp_path):
 
     assert compare_outputs(found[0], found[1]) == Changes()
     assert [row.partition(":")[0] for row in compare_outputs(found[0], found[2]).numbers] == ["config.json"]
+
+
+TENSORS, OTHER_TENSORS = Output("tensors", "4:1:"), Output("tensors", "4:2:")
+LOG = Output("text", "acc 0.5\ntook 6.125 s")
+
+
+@pytest.mark.parametrize(
+    ("left", "known"),
+    [
+        ({"w.pt": TENSORS, "log.txt": Output("text", "acc 0.5\ntook 8.125 s")}, True),
+        ({"log.txt": LOG}, True),
+        ({"w.pt": TENSORS, "more.pt": TENSORS}, False),
+        ({"w.pt": TENSORS, "chosen.pt": TENSORS}, False),
+        ({"log.txt": Output("text", "acc 0.5\nauc 0.5")}, False),
+    ],
+)
+def test_files_are_known_where_all_of_them_repeats(left, known):
+    """One more, one more line, or one that is another one each time: no."""
+    kept = keep_repeated_outputs(
+        {"w.pt": TENSORS, "log.txt": LOG, "chosen.pt": TENSORS},
+        {"w.pt": TENSORS, "log.txt": Output("text", "acc 0.5\ntook 7.125 s"), "chosen.pt": OTHER_TENSORS},
+    )
+
+    assert are_known(left, kept) == known

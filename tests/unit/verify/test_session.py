@@ -11,7 +11,7 @@ from trainkit.verify.options import RunOptions
 
 @pytest.fixture
 def session(make_project, make_run, script, tmp_path, monkeypatch):
-    """Verify with what the sides would do now; give the verdict and the runs that it took."""
+    """Verify with what the sides would do now (N: another number each time); give the verdict and its runs."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     project = make_project({"train.py": "pass\n"})
     trained = script.copy()
@@ -24,6 +24,7 @@ def session(make_project, make_run, script, tmp_path, monkeypatch):
         trains_otherwise=(),
         in_files=False,
         draws=False,
+        layers=False,
         code=("a", "a"),
         **more,
     ):
@@ -36,7 +37,9 @@ def session(make_project, make_run, script, tmp_path, monkeypatch):
             lines = (trained if tree.side in trains_otherwise else script).copy()
             if draws:
                 lines.steps[1]["rng"] |= {"python": f"by chance {len(took)}"}
-            said = baseline if tree.side == "baseline" else candidate
+            if layers:
+                lines.steps[1]["outputs"] = str(len(took)).ljust(32, "_")
+            said = (baseline if tree.side == "baseline" else candidate).replace("N", str(len(took)))
             left = {"acc.txt": Output("text", said)} if in_files else {}
             return make_run(lines, side=tree.side, stdout="" if in_files else said, outputs=left)
 
@@ -116,7 +119,7 @@ def test_a_generator_that_is_drawn_from_elsewhere_is_not_compared(session):
 @pytest.mark.parametrize("in_files", [False, True])
 def test_a_candidate_that_is_identical_is_the_next_baseline(session, in_files):
     """Of a row of refactors each takes one run; the last one computes something else and is seen."""
-    said = "acc 0.5\ntook 3 s"
+    said = "acc 0.5\ntook N.1234 s"
     session(said, said, code="ab", in_files=in_files)
     second, took = session(said, said, code="bc", in_files=in_files)
     third, took_more = session(said, said.replace("0.5", "0.75"), code="cd", in_files=in_files)
@@ -144,4 +147,23 @@ def test_another_candidate_is_run_twice_when_it_is_a_baseline(session, said, mor
     result, took = session(said, said, code="bc")
 
     assert result.status is Status.IDENTICAL
+    assert took == ["baseline", "baseline", "candidate"]
+
+
+@pytest.mark.parametrize("in_files", [False, True])
+def test_what_does_not_repeat_yet_may_once_it_is_refactored(session, in_files):
+    """A number that was another one each time is a result since it is seeded, and that is seen."""
+    first, _ = session("acc 0.N", "acc 0.N", code="ab", in_files=in_files)
+    second, took = session("acc 0.7", "acc 0.8", code="bc", in_files=in_files)
+
+    assert (first.status, second.status) == (Status.IDENTICAL, Status.DIVERGED)
+    assert took[:3] == ["baseline", "baseline", "candidate"]
+
+
+def test_what_differs_softly_each_time_may_not_any_more(session):
+    """What is said of two runs of a baseline is left out of its own verdicts, of no others."""
+    first, _ = session(layers=True, code="ab")
+    second, took = session(code="bc")
+
+    assert (first.status, second.status) == (Status.IDENTICAL, Status.IDENTICAL)
     assert took == ["baseline", "baseline", "candidate"]
