@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainkit.cli.columns import format_columns
-from trainkit.cli.train import check_arguments, wants_help
+from trainkit.cli.train import check_arguments, load_training, wants_help
 from trainkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def run(argv: list[str]) -> int:
         return 0
     check_arguments("evaluate", argv, needs={"torch": "torch", "hydra": "hydra-core"})
     tasks = read_tasks(argv)
+    load_training(lean=True)
     from trainkit.core.evaluate import evaluate
 
     measured = {}

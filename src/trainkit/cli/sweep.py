@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainkit.cli.arguments import Parser, progress_printer
-from trainkit.cli.train import check_arguments
+from trainkit.cli.train import check_arguments, load_training
 from trainkit.errors import TrainkitError, UsageError, suggest
 from trainkit.repo.signals import has_ended, hold_signals, wait_for
 
@@ -49,6 +49,7 @@ def run(argv: list[str]) -> int:
     from trainkit.core.sweep import open_study, run_trials
 
     if options.worker_of:
+        load_training(lean=sweep.space.config.trainer.lean)
         try:
             run_trials(sweep, open_study(sweep), alive=lambda: os.getppid() == options.worker_of)
         except KeyboardInterrupt:
@@ -56,6 +57,7 @@ def run(argv: list[str]) -> int:
         return 0
     study = open_study(sweep)
     if options.workers == 1:
+        load_training(lean=sweep.space.config.trainer.lean)
         show = progress_printer()
         run_trials(sweep, study, done=lambda: show(_describe_progress(sweep, study)))
         show("")

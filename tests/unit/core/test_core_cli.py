@@ -184,3 +184,25 @@ def test_flags_that_say_too_little(argv, message):
         train.split_config_options(argv)
 
     assert caught.value.lines() == [message]
+
+
+def test_the_collector_is_kept_away_from_what_a_training_imports(uncovered):
+    """Once: a process that trains again would keep for ever what the first training has left."""
+    program = """
+import gc, sys
+from trainkit.cli.train import load_training
+for name in ("first", "second"):
+    load_training(lean=True)
+    print(gc.isenabled(), gc.get_freeze_count() > 100_000, "torch._dynamo" in sys.modules)
+    kept = [[] for _ in range(1_000)]
+    gc.unfreeze() if name == "first" else None
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | uncovered,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.splitlines() == ["True True False", "True False False"]
