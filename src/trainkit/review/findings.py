@@ -24,6 +24,7 @@ from trainkit.review.inventory import is_test
 from trainkit.review.model import CloneClass, Issue, Place, Unit
 from trainkit.review.names import Namesake
 from trainkit.review.result import Phase
+from trainkit.review.uneven import Uneven
 
 SEVERITIES = ("high", "medium", "low")
 PREFIXES = {"clone": "DUP", "name": "NAME", "import": "CYC", "complexity": "CPLX", "habit": "HABIT"}
@@ -56,7 +57,9 @@ _HABITS = {
     "habit-helper-unused": ("low", "{0}() is used nowhere", "Use it, or delete it."),
     "habit-heavy-config": ("low", "reading settings loads {0}", "Import it in the function that needs it."),
 }  # fmt: skip
+COPIES = ("clone-drift", "clone-left-over", "clone-equal", "clone-near")
 RULES = {
+    "clone-uneven": "A change that reached some of several copies",
     "clone-drift": "Copies that differ here and there",
     "clone-left-over": "A copy uses a name of the one that it was made from",
     "clone-equal": "Copies that are equal after normalisation",
@@ -81,11 +84,13 @@ def list_issues(
     cycles: Iterable[Cycle],
     units: Iterable[Unit],
     habits: Iterable[tuple[str, Habit]],
+    changes: Iterable[Uneven] = (),
     scripts: frozenset[str] = frozenset(),
 ) -> list[Issue]:
     """Give all issues with priorities and ids, the most urgent first; some of them may be allowed."""
     found = [
         *(_judge_clones(each) for each in clones if not is_left_alone(each)),
+        *map(_judge_change, changes),
         *map(_judge_namesake, namesakes),
         *map(_judge_cycle, cycles),
         *(issue for unit in units for issue in _judge_unit(unit, scripts)),
@@ -172,6 +177,24 @@ def _judge_clones(clones: CloneClass) -> Issue:
         proposal=_propose(clones, one=one),
         effort_min=(effort, 2 * effort),
         allowed="" if clones.drift else clones.intended,
+    )
+
+
+def _judge_change(change: Uneven) -> Issue:
+    changed, left = len(change.changed), len(change.untouched)
+    names = ", ".join(dict.fromkeys(f"{place.name}()" for place in change.changed))
+    return Issue(
+        rule="clone-uneven",
+        key=f"clone-uneven:{change.clones.fingerprint}",
+        title=f"{names} changed, {left} of {changed + left} copies did not",
+        severity="medium",
+        places=(*change.changed, *change.untouched),
+        evidence=(
+            *(f"not changed: {place.name} at {place.path}:{place.line}" for place in change.untouched),
+            *change.what,
+        ),
+        proposal="If the change is a fix, the others need it, too.",
+        effort_min=(10 * left, 20 * left),
     )
 
 

@@ -16,15 +16,16 @@ from trainkit.review.clones import find_clones
 from trainkit.review.complexity import units
 from trainkit.review.coverage import read_coverage
 from trainkit.review.cycles import Cycle, find_cycles
-from trainkit.review.findings import clone_key, list_issues, plan
+from trainkit.review.findings import COPIES, clone_key, list_issues, plan
 from trainkit.review.graph import Graph
 from trainkit.review.habits.across import find_across
 from trainkit.review.habits.scopes import Habit
 from trainkit.review.inventory import is_script, is_test, list_definitions, reads_arguments
-from trainkit.review.model import CloneClass, Issue, Unit
+from trainkit.review.model import CloneClass, Issue, Place, Unit
 from trainkit.review.names import find_namesakes
 from trainkit.review.result import Dependencies, EntryPoint, Figure, FileRow, Review
 from trainkit.review.sources import Source, read_files, read_sources
+from trainkit.review.uneven import uneven
 
 EXTRACTORS = ("inventory", "habits", "complexity", "clones")
 _FOLDERS, _MOST = 2, 30  # parts of a path in the picture of dependencies; its edges
@@ -82,10 +83,11 @@ def review(
     )
     progress("comparing")
     scripts = console_scripts(root, side.graph)
-    issues, allowed = _list_issues(side)
+    issues, allowed = _list_issues(side, old)
     gone: list[Issue] = []
     if old:
-        issues, gone = _compare_issues(issues, allowed, [each for part in _list_issues(old) for each in part])
+        before = [each for part in _list_issues(old) for each in part]
+        issues, gone = _compare_issues(issues, allowed, before, side.clones)
     saved = {clone_key(each): each.num_lines_saved for each in side.clones}
     progress("")
     return Review(
@@ -109,37 +111,76 @@ def review(
     )
 
 
-def _list_issues(side: Side) -> tuple[list[Issue], list[Issue]]:
-    """Give what is worth doing, and what a comment allows."""
+def _list_issues(side: Side, old: Side | None = None) -> tuple[list[Issue], list[Issue]]:
+    """Give what is worth doing (beside an older side, what reached some copies only), and what is allowed."""
     found = list_issues(
         clones=side.clones,
         namesakes=find_namesakes(side.sources, side.graph),
         cycles=side.cycles,
         units=side.units,
         habits=_list_habits(side),
+        changes=uneven(old.readable, side.readable) if old else (),
         scripts=frozenset(source.path for source in side.readable if is_script(source)),
     )
     return [issue for issue in found if not issue.allowed], [issue for issue in found if issue.allowed]
 
 
 def _compare_issues(
-    now: Sequence[Issue], allowed: Sequence[Issue], before: Sequence[Issue]
+    now: Sequence[Issue], allowed: Sequence[Issue], before: Sequence[Issue], clones: Sequence[CloneClass]
 ) -> tuple[list[Issue], list[Issue]]:
-    """Mark what is new, and give what is gone: by key, else by rule and title, for code that moves."""
-    known, kept = {issue.key for issue in before}, {issue.key for issue in [*now, *allowed]}
+    """Mark what is new or has more places, put it first, and give what is gone.
+
+    An issue is the same by its key, else (of code that moves or is renamed) by what is said of it, else by
+    the places that copies have in common. Copies that only resemble each other by now are not gone.
+    """
+    known, kept = {issue.key: issue for issue in before}, {issue.key for issue in [*now, *allowed]}
     left = [issue for issue in before if issue.key not in kept and not issue.allowed]
-    moved = Counter((issue.rule, issue.title) for issue in now if issue.key not in known)
-    moved &= Counter((issue.rule, issue.title) for issue in left)
-    moved_to = moved.copy()
+    was = {issue.key: known[issue.key] for issue in now if issue.key in known}
+    for is_same in (_says_the_same, _measures_the_same, _has_the_same_places):
+        for issue in now:
+            old = next((each for each in left if issue.key not in was and is_same(each, issue)), None)
+            if old is not None:
+                was[issue.key] = old
+                left.remove(old)
+    compared = [_compare_issue(issue, was.get(issue.key)) for issue in now]
+    copies = [_name_places(each.members) for each in clones]
+    gone = [
+        each for each in left
+        if not (each.rule in COPIES and any(len(_name_places(each.places) & some) > 1 for some in copies))
+    ]  # fmt: skip
+    return sorted(compared, key=lambda issue: not issue.is_new), gone
 
-    def take(counts: Counter[tuple[str, str]], issue: Issue) -> bool:
-        counts[issue.rule, issue.title] -= 1
-        return counts[issue.rule, issue.title] >= 0
 
-    return (
-        [replace(each, is_new=each.key not in known and not take(moved_to, each)) for each in now],
-        [each for each in left if not take(moved, each)],
+def _compare_issue(issue: Issue, was: Issue | None) -> Issue:
+    if was is None:
+        return replace(issue, is_new=True)
+    before = (f"before: {was.title}",) if was.title != issue.title else ()
+    return replace(
+        issue, evidence=(*before, *issue.evidence), is_new=issue.rule in COPIES and _has_more(issue, was)
     )
+
+
+def _has_more(issue: Issue, was: Issue) -> bool:
+    return len(issue.places) > len(was.places)
+
+
+def _says_the_same(was: Issue, issue: Issue) -> bool:
+    return (was.rule, was.title) == (issue.rule, issue.title)
+
+
+def _measures_the_same(was: Issue, issue: Issue) -> bool:
+    """Say whether a function was only renamed, in its file."""
+    kinds = [(each.rule, each.places[0].path, each.title.partition(": ")[2]) for each in (was, issue)]
+    return issue.rule == "complexity-high" and kinds[0] == kinds[1]
+
+
+def _has_the_same_places(was: Issue, issue: Issue) -> bool:
+    both = _name_places(was.places) & _name_places(issue.places)
+    return was.rule in COPIES and issue.rule in COPIES and len(both) > 1
+
+
+def _name_places(places: Sequence[Place]) -> set[tuple[str, str]]:
+    return {(place.path, place.name) for place in places}
 
 
 def _list_habits(side: Side) -> Iterator[tuple[str, Habit]]:

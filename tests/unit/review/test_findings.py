@@ -164,6 +164,83 @@ def test_beside_a_base_what_is_new_and_what_is_gone_is_told(make_project):
     assert not any(issue.is_new for issue in review(project.path).issues)
 
 
+COPY = """
+def {name}(model, loader, device):
+    total, count = 0.0, 0
+    model.eval()
+    for inputs, targets in loader:
+        outputs = model(inputs.to(device))
+        total += (outputs.argmax(1) == targets.to(device)).sum().item()
+        count += targets.numel()
+    print("accuracy", total / count)
+    {more}
+    return total / max(count, 1)
+"""
+
+
+def _review_change(make_project, before, after):
+    project = make_project(before)
+    for path in before.keys() - after.keys():
+        (project.path / path).unlink()
+    for path, text in after.items():
+        project.write(path, text)
+    found = review(project.path, base="HEAD")
+    return {issue.rule: issue for issue in found.issues if issue.is_new}, list(found.gone), found.issues
+
+
+def test_a_renamed_function_is_neither_new_nor_gone(make_project):
+    """Nor is one that grew: it says what it was."""
+    body = "    x = 1\n" * 160
+    new, gone, issues = _review_change(
+        make_project, {"a.py": f"def f():\n{body}"}, {"a.py": f"def g():\n{body}"}
+    )
+    assert (new, gone, len(issues)) == ({}, [], 1)
+
+
+def test_what_grew_says_what_it_was(make_project):
+    """It is no new issue."""
+    files = [{"a.py": "def f():\n" + "    x = 1\n" * lines} for lines in (160, 170)]
+    new, gone, issues = _review_change(make_project, *files)
+
+    assert (new, gone) == ({}, [])
+    assert issues[0].evidence[0] == "before: f(): 161 lines (from 150)"
+
+
+def test_a_fix_that_some_copies_did_not_get_is_no_progress(make_project):
+    """The copies are equal no more: that is told as what it is, and as nothing that is gone."""
+    copies = {f"{name}.py": COPY.format(name=name, more="pass") for name in ("one", "two")}
+    fixed = copies | {"one.py": copies["one.py"].replace("total / count", "total / len(loader.dataset)")}
+    new, gone, issues = _review_change(make_project, copies, fixed)
+
+    assert gone == []
+    assert new["clone-uneven"].title == "one() changed, 1 of 2 copies did not"
+    assert "not changed: two at two.py:2" in new["clone-uneven"].evidence
+    assert issues[0].is_new
+
+
+def test_a_copy_more_is_new_and_says_how_many_there_were(make_project):
+    """A class of copies stays the same one when others join it."""
+    copies = {f"{name}.py": COPY.format(name=name, more="pass") for name in ("one", "two")}
+    third = {"three.py": COPY.format(name="three", more="log(total)")}
+    new, gone, _ = _review_change(make_project, copies, copies | third)
+    (issue,) = new.values()
+
+    assert gone == []
+    assert len(issue.places) == 3
+    assert issue.evidence[0] == "before: one(), two(): 2 copies, all equal"
+
+
+def test_copies_that_are_merged_are_gone(make_project):
+    """Only then."""
+    copies = {f"{name}.py": COPY.format(name=name, more="pass") for name in ("one", "two")}
+    new, gone, _ = _review_change(
+        make_project, copies, {"one.py": copies["one.py"], "two.py": "from one import one\n"}
+    )
+
+    assert new == {}
+    assert [issue.rule for issue in gone] == ["clone-equal"]
+
+
 def test_the_plan_adds_up():
     """Each issue is in one phase, with its effort and the lines that it saves."""
     issues = make_issues(

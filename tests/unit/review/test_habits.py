@@ -31,6 +31,23 @@ def main():
     {}
     test(model, loader)
 """
+EPOCHS = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        self.drop = nn.Dropout()
+def learn(model):
+    {}
+    model(x).backward()
+def test(model):
+    model.eval()
+    return model(x)
+def main():
+    for epoch in range(3):
+        learn(model)
+        {}
+"""
 SAVE = """
 import torch
 def train(model, optimizer, scheduler):
@@ -51,6 +68,8 @@ CASES = [
             LOOP.format("update(optimizer, loss(x)); loss(x).backward(); optimizer.step()")
             + "\ndef update(optimizer, loss):\n    optimizer.zero_grad()\n",
             LOOP.format("loss(x).backward(); optimizer.step(); w.grad = None"),
+            LOOP.format("self.clear_gradients(); loss(x).backward(); optimizer.step()"),
+            LOOP.format("helpers.clear(optimizer); loss(x).backward(); optimizer.step()"),
             LOOP.format("loss(x).backward(); scheduler.step()"),
             LOOP.format("optimizer = SGD([x]); loss(x).backward(); optimizer.step()"),
             LOOP.format("dist_autograd.backward(c, [loss]); optimizer.step(c)"),
@@ -118,6 +137,29 @@ CASES = [
             EVALUATION.format("", "pass", "pass").replace("test(model, loader)", "pass"),
             EVALUATION.format("", "pass", "pass").replace("Dropout", "Linear"),
             EVALUATION.format("", "pass", "pass").replace("test_loader", "train_loader"),
+            EVALUATION.format("", "model.train(False)", "pass"),
+            EVALUATION.format("", "model.train(mode)", "pass"),
+        ],
+    ),
+    (  # a function of that name switches nothing, nor does the mode of training
+        "habit-eval-mode-missing",
+        EVALUATION.format("", "model.train(True)", "train(epoch)"),
+        10,
+        [EVALUATION.format("", "model.eval()", "train(epoch)")],
+    ),
+    (
+        "habit-train-mode-lost",
+        EPOCHS.format("", "test(model)"),
+        16,
+        [
+            EPOCHS.format("model.train()", "test(model)"),
+            EPOCHS.format("", "test(model); model.train()"),
+            EPOCHS.format("", "log()"),
+            EPOCHS.format("", "helpers.set_train(model); test(model)"),
+            EPOCHS.format("", "model = Net(); test(model)"),
+            EPOCHS.format("", "test(model)").replace("Dropout", "Linear"),
+            EPOCHS.format("", "test(model)").replace("    learn(model)\n", ""),
+            EPOCHS.format("", "test(model)").replace("model.eval()", "model.eval(); model.train(was)"),
         ],
     ),
     (
@@ -212,6 +254,22 @@ def test_a_rule_sees_the_fault_and_not_what_looks_like_it(rule, planted, line, a
     assert [alike for alike in alikes if rule in dict(judge(alike))] == []
 
 
+@pytest.mark.parametrize(
+    ("over", "found"),
+    [
+        *((name, True) for name in ("val_loader", "validation_data", "val_set", "test_batches", "valid_iter",
+                                    "self.valid_dl", "loaders['val']", "enumerate(dev_dataset)", "testset")),
+        *((name, False) for name in ("train_data", "latest_batches", "data", "contest_set", "value_set",
+                                     "loaders['train']")),
+    ],
+)  # fmt: skip
+def test_data_that_is_evaluated_on_is_known_by_its_name(over, found):
+    """Of the parts of the data, however they are called."""
+    text = EVALUATION.format("", "pass", "pass").replace("in test_loader", f"in {over}")
+
+    assert [rule for rule, _ in judge(text)] == ["habit-eval-mode-missing", "habit-no-grad-missing"] * found
+
+
 def test_a_plain_file_is_not_searched():
     """Nothing is found where no word of training stands."""
     assert judge("def f():\n    for x in y:\n        x.backward_step()\n") == []
@@ -237,6 +295,17 @@ def test_rules_of_several_files(read_tree):
         ("config.py", "habit-config-unused"),
         ("config.py", "habit-heavy-config"),
         ("helper.py", "habit-helper-unused"),
+    }
+
+
+def test_each_heavy_library_of_the_settings_is_told(read_tree):
+    """One that comes first is not the only one; by the shortest way."""
+    files = {"config.py": "import helper\nimport torch\n", "helper.py": "import torch, pandas\n"}
+    sources = read_tree(files)
+
+    assert {habit.subject: habit.evidence for _, habit in find_across(sources, Graph(sources))} == {
+        "torch": ("config.py:2 imports torch",),
+        "pandas": ("config.py:1 imports helper.py", "helper.py:1 imports pandas"),
     }
 
 

@@ -108,9 +108,13 @@ def _summarize(judge: Judge, findings: Sequence[Finding], compared: bool) -> str
     if not compared:
         return f"{num_bad} over the limits of {size}{waived}"
     pairs = judge.matching.before.items()
-    num_simpler = sum(excess_of(judge, new) < excess_of(judge, old) for new, old in pairs)
+    num_simpler = sum(excess_of(judge, new, 0) < excess_of(judge, old, 0) for new, old in pairs)
     num_debts = sum(excess_of(judge, piece) > 0 for piece in pieces)
-    counts = f"{num_bad} worse, or new and over the limits; {num_simpler} better; {num_debts} over in all"
+    num_warned = sum(finding.severity is Severity.WARNING for finding in findings)
+    warned = f"; {num_warned} that warn" if num_warned else ""
+    counts = (
+        f"{num_bad} worse, or new and over the limits{warned}; {num_simpler} better; {num_debts} over in all"
+    )
     return f"{counts}; of {size}{waived}"
 
 

@@ -154,10 +154,10 @@ def _say(name: str) -> str:
     return name.replace("_", " ")
 
 
-def excess_of(judge: Judge, piece: Piece) -> int:
-    """Give by how much all measures are over their second limit."""
+def excess_of(judge: Judge, piece: Piece, limit: int = 1) -> int:
+    """Give by how much all measures are over their second limit (or over the first one: 0)."""
     return sum(
-        max(value_of(piece, name) - getattr(judge.settings, name)[1], 0)
+        max(value_of(piece, name) - getattr(judge.settings, name)[limit], 0)
         for name in MEASURES
         if not (name == "lines" and piece.facts.kind != "function" and piece.facts.kind != "method")
     )

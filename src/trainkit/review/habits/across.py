@@ -88,35 +88,35 @@ def _find_unused_helpers(judged: Sequence[Source], sources: Sequence[Source]) ->
 
 def _find_heavy_configs(sources: Sequence[Source], graph: Graph) -> Iterator[tuple[str, Habit]]:
     """A module of settings that brings a heavy library along when it is imported, by whichever way."""
-    heavy: dict[str, tuple[int, str]] = {}
+    heavy: dict[str, dict[str, int]] = {}
     for source in sources:
         for each in list_imports(source):
             root = each.module.partition(".")[0]
             if each.kind == "module" and not each.level and root in _HEAVY:
-                heavy.setdefault(source.path, (each.line, root))
+                heavy.setdefault(source.path, {}).setdefault(root, each.line)
     edges: dict[str, list[Edge]] = {}
     for edge in graph.edges:
         if edge.kind == "module":
             edges.setdefault(edge.importer, []).append(edge)
     for source in sources:
         if not is_script(source) and _LIGHT.match(PurePosixPath(source.path).stem):
-            chain = _find_chain(source.path, edges, heavy)
-            if chain:
+            for what, chain in _find_chains(source.path, edges, heavy).items():
                 line = int(chain[0].split(":")[1].split()[0])
-                what = chain[-1].rpartition(" ")[2]
                 yield source.path, Habit("habit-heavy-config", what, line, line, "", tuple(chain))
 
 
-def _find_chain(start: str, edges: dict[str, list[Edge]], heavy: dict[str, tuple[int, str]]) -> list[str]:
-    """Give the shortest way from a file to a heavy import: "file:line imports what"."""
+def _find_chains(
+    start: str, edges: dict[str, list[Edge]], heavy: dict[str, dict[str, int]]
+) -> dict[str, list[str]]:
+    """Give the shortest way from a file to each heavy library: "file:line imports what"."""
+    found: dict[str, list[str]] = {}
     ways: list[tuple[str, list[str]]] = [(start, [])]
     seen = {start}
     for path, way in ways:
-        if path in heavy:
-            line, root = heavy[path]
-            return [*way, f"{path}:{line} imports {root}"]
+        for root, line in heavy.get(path, {}).items():
+            found.setdefault(root, [*way, f"{path}:{line} imports {root}"])
         for edge in edges.get(path, []):
             if edge.imported not in seen:
                 seen.add(edge.imported)
                 ways.append((edge.imported, [*way, f"{path}:{edge.line} imports {edge.imported}"]))
-    return []
+    return found

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from trainkit.review.habits.scopes import Call, File, Habit, Scope
+from trainkit.review.habits.scopes import Call, File, Habit, Scope, dotted
 
+_PART = r"(?:val|valid|validation|test|eval|dev)"
 _EVALUATED = re.compile(
-    r"(?:^|[^a-z])(?:val|valid|validation|test|eval|dev)_?(?:[a-z]*_)?(?:data_?)?(?:loader|dl)s?\b"
+    rf"(?:^|[^a-z]){_PART}(?:_?(?:[a-z]*_)?(?:data_?)?(?:loader|dl)s?|_?(?:data)?_?(?:set|ds|batches|iter|iterator)"
+    rf"|_data)\b|\[['\"]{_PART}['\"]\]"
 )
 _MODEL = re.compile(
     r"^(?:self\.)?(?:\w*_)?(?:model|net|network|classifier|unet)(?:\.module|\.forward)?$", re.I
 )
 _NO_GRAD = ("no_grad", "inference_mode", "set_grad_enabled")
+_ZEROES = re.compile(r"(?:zero|clear|reset)\w*grad", re.IGNORECASE)
+_ANEW = re.compile(r"zero|clear|reset", re.IGNORECASE)
 _NOISY = re.compile(rb"dropout|batch_?norm|droppath|drop_path", re.IGNORECASE)
 
 
@@ -32,6 +37,7 @@ def find_missing_zero_grad(file: File) -> Iterator[Habit]:
                 or _is_made_inside(scope, step)
                 or _zeroes(scope)
                 or any(map(_zeroes, file.callees(scope)))
+                or _hands_over(scope, step)
             ):
                 continue
             evidence = (
@@ -100,8 +106,7 @@ def find_lost_training_mode(file: File) -> Iterator[Habit]:
                 continue
             outer = min(shared)
             inside = [each for each in scope.calls if outer in each.loops]
-            back = any(each.last == "train" for each in inside)
-            back = back or any(each.has("train") for each in file.callees(scope, inside=outer))
+            back = any(map(_sets_mode, inside)) or _set_mode_in(file.callees(scope, inside=outer))
             if not back and any(each.name == call.receiver and each.line <= call.line for each in inside):
                 evidence = (
                     f"line {call.line}: {call.name}() in the loop of line {scope.loops[outer][0]}",
@@ -110,6 +115,46 @@ def find_lost_training_mode(file: File) -> Iterator[Habit]:
                 yield Habit(
                     "habit-train-mode-lost", call.receiver, call.line, call.line, scope.name, evidence
                 )
+
+
+def find_training_mode_lost_by_function(file: File) -> Iterator[Habit]:
+    """The same in functions of their own: one trains, one evaluates, nobody in their loop switches back."""
+    for scope in file.scopes if _may_differ(file) else ():
+        for number, (line, _) in enumerate(scope.loops):
+            inside = [call for call in scope.calls if number in call.loops]
+            callees = file.callees(scope, inside=number)
+            if any(map(_sets_mode, inside)) or _set_mode_in(callees) or _may_set_mode(file, inside, callees):
+                continue
+            found = [
+                (call, switch)
+                for call in inside
+                for each in file.by_name.get(call.last, [])
+                for switch in each.calls
+                if switch.last == "eval" and _MODEL.match(switch.receiver) and not each.has("backward")
+            ]
+            trains = any(each.has("backward") for each in callees)
+            is_new = any(at > line and any(map(_MODEL.match, names)) for at, names, _ in scope.assigned)
+            if found and trains and not is_new:
+                call, switch = found[0]
+                evidence = (
+                    f"line {call.line}: {call.name}() in the loop of line {line}",
+                    f"line {switch.line}: {switch.name}()",
+                    f"no {switch.receiver}.train() in that loop, or in what it calls here",
+                )
+                yield Habit(
+                    "habit-train-mode-lost", switch.receiver, call.line, call.line, scope.name, evidence
+                )
+                break
+
+
+def _set_mode_in(scopes: Sequence[Scope]) -> bool:
+    return any(_sets_mode(call) for scope in scopes for call in scope.calls)
+
+
+def _may_set_mode(file: File, inside: Sequence[Call], callees: Sequence[Scope]) -> bool:
+    """Say whether a function of another file is called that trains, by its name."""
+    calls = [*inside, *(call for scope in callees for call in scope.calls)]
+    return any("train" in call.last and call.last not in file.by_name for call in calls)
 
 
 def find_swallowed_steps(file: File) -> Iterator[Habit]:
@@ -140,9 +185,16 @@ def _is_made_inside(scope: Scope, step: Call) -> bool:
     return any(start < line <= step.line and step.receiver in names for line, names, _ in scope.assigned)
 
 
+def _hands_over(scope: Scope, step: Call) -> bool:
+    """Say whether a function whose name says that it sets something anew is given the optimizer."""
+    return any(
+        _ANEW.search(call.last) and step.receiver in map(dotted, call.node.args) for call in scope.calls
+    )
+
+
 def _zeroes(scope: Scope) -> bool:
     return (
-        scope.has("zero_grad")
+        any(_ZEROES.search(call.last) for call in scope.calls)
         or "grad" in scope.stores
         or any("grad" in c.receiver and c.last == "zero_" for c in scope.calls)
     )
@@ -154,10 +206,18 @@ def _may_differ(file: File) -> bool:
 
 
 def _switches_to_eval(scope: Scope) -> bool:
-    return any(
-        call.last == "eval" or (call.last == "train" and (call.node.args or call.node.keywords))
-        for call in scope.calls
-    )
+    return any(call.last == "eval" or (_sets_mode(call) and not _is_on(call)) for call in scope.calls)
+
+
+def _sets_mode(call: Call) -> bool:
+    """Say whether a call is one of `model.train`, rather than of a function of that name."""
+    return call.last == "train" and bool(call.receiver)
+
+
+def _is_on(call: Call) -> bool:
+    """Say whether `model.train(...)` is certainly training mode."""
+    values = [*call.node.args, *(keyword.value for keyword in call.node.keywords)]
+    return all(isinstance(value, ast.Constant) and value.value is True for value in values)
 
 
 def _drops_gradients(scope: Scope) -> bool:
@@ -190,5 +250,6 @@ RULES = (
     find_evaluation_in_training_mode,
     find_evaluation_with_gradients,
     find_lost_training_mode,
+    find_training_mode_lost_by_function,
     find_swallowed_steps,
 )
