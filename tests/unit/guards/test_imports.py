@@ -85,6 +85,20 @@ def test_a_forbidden_module_is_blamed_on_its_line(check, way):
     assert finding.evidence[0] == f"{finding.evidence[0].split(' ')[0]} ({file}:{line})"
 
 
+@pytest.mark.parametrize("forbidden", ["library", "library.part"])
+def test_what_a_line_brings_is_all_that_is_spared_without_it(check, forbidden):
+    """The package of a part, too, and what that imports, whichever of them is forbidden."""
+    changes = {
+        "src/library/__init__.py": "import library.own\n",
+        "src/library/own.py": "",
+        "src/library/part.py": "",
+        "src/pack/cli.py": "from library import part\n",
+    }
+    finding = check(changes, forbid=[forbidden]).findings[0]
+
+    assert [said for said in finding.evidence if said.startswith("without it: 3 modules")]
+
+
 def test_a_function_level_import_is_no_offence(check):
     """What does not run at import is not counted, unlike in a static graph."""
     verdict = check({"src/pack/helpers.py": "import json\ndef f():\n    import heavy\n"}, forbid=["heavy"])

@@ -26,7 +26,8 @@ def blame(
     """Point at the line of the project that is nearest to the offender, with the chain as evidence."""
     chain = imported.chain(offender)
     own = find_own_line(root, chain)
-    cost = imported.total_of(imported.dominated(offender))
+    without = imported.dominated_by_edge(own) if own else imported.dominated(offender)
+    cost = imported.total_of(without)
     return Finding(
         rule=rule,
         message=message,
