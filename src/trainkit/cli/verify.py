@@ -19,7 +19,7 @@ from trainkit.cli.arguments import (
 from trainkit.errors import UsageError
 from trainkit.report.verification import render_verification
 from trainkit.verdict import exit_status_of
-from trainkit.verify.options import RunOptions
+from trainkit.verify.options import RunOptions, is_hash_seed
 from trainkit.verify.result import Verification
 
 _ABOUT = {
@@ -59,6 +59,9 @@ def _verify(words: list[str]) -> int:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the verdict there, too")
     options, run_options = _parse_run(parser, words)
     check_output(options.json)
+    if options.control_hash_seed and not is_hash_seed(options.control_hash_seed):
+        message = f"--control-hash-seed {options.control_hash_seed}: give a number up to 4294967295"
+        raise UsageError("usage", message)
     result = verify(
         find_project(),
         run_options,

@@ -47,7 +47,8 @@ _INFLUENTIAL = (
 def make_key(tree: Tree, options: RunOptions) -> str:
     """Give the name under which a run of `tree` is kept: of a revision as of the same files without one."""
     parts: dict[str, Any] = {
-        "tree": _hash_files(tree.path),
+        "tree": _hash_files(tree.top),  # a project may import what stands beside it
+        "folder": tree.path.relative_to(tree.top).as_posix(),
         "options": asdict(options),
         "shared": [_list_stamps(tree.origin / name) for name in options.share],
         "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_INFLUENTIAL)},

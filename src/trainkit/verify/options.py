@@ -35,8 +35,8 @@ class RunOptions:
         for item in self.env:
             if not item.partition("=")[0].isidentifier() or "=" not in item:
                 raise ValueError(f"env: {item!r} is not NAME=VALUE")
-        if not (self.hash_seed == "random" or self.hash_seed.isdecimal()):
-            raise ValueError(f"hash_seed = {self.hash_seed!r}: a number, or random")
+        if not (self.hash_seed == "random" or is_hash_seed(self.hash_seed)):
+            raise ValueError(f"hash_seed = {self.hash_seed!r}: a number up to 4294967295, or random")
 
     def shown(self) -> str:
         """Give the command as one types it."""
@@ -75,6 +75,11 @@ class RunOptions:
         said += ["portable kernels"] if self.portable else []
         said += [f"stopped after {self.steps} steps"] if self.steps else []
         return said + list(self.env)
+
+
+def is_hash_seed(text: str) -> bool:
+    """Say whether Python takes this as a seed of its hashes."""
+    return text.isdecimal() and int(text) < 2**32
 
 
 def check_paths(root: Path, options: RunOptions) -> None:

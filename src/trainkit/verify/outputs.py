@@ -45,7 +45,7 @@ class Changes(NamedTuple):
 
 
 def read_outputs(root: Path, since_ns: int, *, beside: Mapping[Path, int] | None = None) -> dict[str, Output]:
-    """Give what was written below `root` since a time (nanoseconds since the epoch); links are passed over.
+    """Give what was written below `root` since a time (nanoseconds since the epoch); of links their ends.
 
     `beside` are files elsewhere, with how many of their bytes are older; caches are passed over. At most
     512 MiB are read, the files in the order of their paths; in these, dates and times are `#`.
@@ -55,12 +55,14 @@ def read_outputs(root: Path, since_ns: int, *, beside: Mapping[Path, int] | None
     elsewhere = {path: size for path, size in (beside or {}).items() if not _is_passed_over(path, root)}
     for path in chain(_list_files(root), sorted(elsewhere)):
         with suppress(OSError):  # gone by now, or not ours to read
-            stat = path.stat()
-            if stat.st_mtime_ns < since_ns - _SLACK_NS:
+            stat = path.lstat()
+            if (
+                max(stat.st_mtime_ns, stat.st_ctime_ns) < since_ns - _SLACK_NS
+            ):  # a copy has the time of its original
                 continue
             shown = path if path in elsewhere else path.relative_to(root)
             name = _STAMP.sub("#", _EVENTS.sub(r"\1", shown.as_posix()))
-            parts = _read_archive(path, own)
+            parts = {"": _read_link(path, own)} if path.is_symlink() else _read_archive(path, own)
             if not parts and stat.st_size <= left:
                 left -= stat.st_size
                 parts = {"": _read_content(path, path.read_bytes()[elsewhere.get(path, 0) :], own)}
@@ -70,15 +72,15 @@ def read_outputs(root: Path, since_ns: int, *, beside: Mapping[Path, int] | None
     return found
 
 
-def keep_repeated_outputs(first: Outputs, second: Outputs) -> dict[str, Output]:
-    """Give what two runs of the same code leave alike; of text what is alike in it, of names without a number
-    that differs.
+def keep_repeated_outputs(first: Outputs, second: Outputs, *, known: bool = False) -> dict[str, Output]:
+    """Give what two runs of the same code leave alike; of text what is alike in it (see `keep_repeated`), of
+    names without a number that differs.
     """
     kept = {}
     for path, other, common in _pair_names(first, second):
         a, b = first[path], second[other]
         if a.kind == b.kind == "text":
-            kept[common] = Output("text", keep_repeated(a.content, b.content))
+            kept[common] = Output("text", keep_repeated(a.content, b.content, known=known))
         else:
             kept[common] = a if a == b else Output("unsteady", "")
     return kept
@@ -197,8 +199,14 @@ def _describe_size(before: Output, now: Output) -> str:
 def _list_files(root: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name not in _PASSED_OVER)
-        paths = (Path(folder, name) for name in sorted(names) if not name.endswith(".pyc"))
-        yield from (path for path in paths if path.is_file() and not path.is_symlink())
+        paths = (Path(folder, name) for name in sorted([*names, *folders]) if not name.endswith(".pyc"))
+        yield from (path for path in paths if path.is_symlink() or path.is_file())
+
+
+def _read_link(path: Path, own: bytes) -> Output:
+    """Give where a link leads: to the best epoch, for instance."""
+    target = os.fsencode(path.readlink()).replace(own, b"")
+    return tell_text(os.fsdecode(target), target)
 
 
 def _read_archive(path: Path, own: bytes) -> dict[str, Output]:

@@ -120,13 +120,17 @@ def _list_more(these: list[_Line], those: list[_Line]) -> Iterator[str]:
             yield _join(words, _hide_volatile(words, ours[-1])).replace(_UNSTEADY, "#").strip()
 
 
-def keep_repeated(first: str, second: str) -> str:
-    """Give the lines that two runs of the same code print alike, without the numbers that differ."""
+def keep_repeated(first: str, second: str, *, known: bool = False) -> str:
+    """Give the lines that two runs of the same code print alike, without the numbers that differ.
+
+    Of a second text that is known to repeat (see `is_known`) it is enough that it has a number there.
+    """
     streams = []
     for left, right in zip(_read_lines(first), _read_lines(second), strict=False):
         lines = []
         for words, before, now in _pair(left, right):
-            numbers = [a if a == b else _UNSTEADY for a, b in zip(before, now, strict=True)]
+            pairs = zip(before, now, strict=True)
+            numbers = [a if a == b or (known and b != _UNSTEADY) else _UNSTEADY for a, b in pairs]
             lines.append(_join(words, numbers))
         streams.append("\n".join(lines))
     return _SEPARATOR.join(streams)

@@ -22,6 +22,7 @@ from trainkit.verify.outputs import Outputs, are_known, keep_repeated_outputs, r
 from trainkit.verify.printed import is_known, join_streams, keep_repeated
 
 PRELOAD = Path(trace.__file__).with_name("preload.py")
+_REST_S = 0.03  # between what is copied and what the program writes: file systems know no finer time
 _QUOTED = re.compile(r"['\"]([^'\"\n]{1,300})['\"]")
 
 
@@ -58,6 +59,7 @@ def record_run(
         **({"TORCHDYNAMO_DISABLE": "1"} if deep and "deep" in deep else {}),
     }
     with copy_tree(tree, share=options.share) as copy:
+        time.sleep(_REST_S)
         done, broke, began = None, "", time.time_ns()
         try:
             done = run_in_tree(
@@ -93,12 +95,15 @@ def record_run(
         )
 
 
-def keep_what_repeats(first: Run, second: Run) -> Run:
-    """Give the first of two runs of the same code without what the second printed or left otherwise."""
+def keep_what_repeats(first: Run, second: Run, *, known: bool = False) -> Run:
+    """Give the first of two runs of the same code without what the second printed or left otherwise.
+
+    With `known` the second is what repeats of a run, which the first `repeats`.
+    """
     return replace(
         first,
-        stdout=keep_repeated(first.stdout, second.stdout),
-        outputs=keep_repeated_outputs(first.outputs, second.outputs),
+        stdout=keep_repeated(first.stdout, second.stdout, known=known),
+        outputs=keep_repeated_outputs(first.outputs, second.outputs, known=known),
     )
 
 

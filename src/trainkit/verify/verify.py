@@ -108,10 +108,11 @@ class _Session:
         self._kept: Run | None = None  # what is believed only where it agrees, until a run has confirmed it
 
     def run(self, *, use_cache: bool, control_hash_seed: str) -> Verification:
-        sides = self._trees if use_cache else ()  # before a setup command has built something in them
+        # Before a setup command has built something in them; another hash seed is another question.
+        sides = self._trees if use_cache and not control_hash_seed else ()
         self._keys = {side: cache.make_key(self._trees[side], self._options) for side in sides}
         key = self._keys.get("baseline", "")
-        self._kept = cache.load(key) if key and not control_hash_seed else None
+        self._kept = cache.load(key) if key else None
         if self._kept:
             with suppress(_StaleError):
                 return self._judge_candidate(self._kept)
@@ -142,7 +143,7 @@ class _Session:
         Not where the candidate printed or left what that one does not: whether it repeats is not known.
         """
         if self._keys and self._keys["candidate"] != self._keys["baseline"] and repeats(actual, expected):
-            cache.keep(self._keys["candidate"], keep_what_repeats(actual, expected))
+            cache.keep(self._keys["candidate"], keep_what_repeats(actual, expected, known=True))
 
     def _record_twice(self, control_hash_seed: str) -> tuple[Run, Verification | None]:
         first = self._record("baseline", "training the baseline")

@@ -47,11 +47,11 @@ def test_a_run_is_kept_for_the_files_that_it_was_of(make_project):
     project = make_project({"train.py": "pass\n", "lib/a.py": ""})
     options = RunOptions(command=("python", "train.py"))
 
-    def key_of(change="", *, base=None):
+    def key_of(change="", *, base=None, folder="."):
         project.git("checkout", "--quiet", ".")
         project.git("clean", "--quiet", "--force", "-d")
         subprocess.run(["sh", "-c", change], cwd=project.path, check=True)
-        with open_trees(project.path, base) as trees:
+        with open_trees(project.path / folder, base) as trees:
             return cache.make_key(trees[1] or trees[0], options)
 
     committed = key_of(base="HEAD")
@@ -60,6 +60,8 @@ def test_a_run_is_kept_for_the_files_that_it_was_of(make_project):
 
     assert key_of() == committed
     assert len({committed, *map(key_of, changes)}) == 1 + len(changes)
+    # What stands beside a project may be imported by it.
+    assert len({committed, key_of(folder="lib"), key_of("echo 1 > train.py", folder="lib")}) == 3
 
 
 def test_a_damaged_entry_is_none(kept, tmp_path):

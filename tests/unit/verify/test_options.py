@@ -92,10 +92,10 @@ def test_a_variable_is_name_and_value(env):
         make(env=(env,))
 
 
-@pytest.mark.parametrize("seed", ["-1", "x", "", "1.5"])
+@pytest.mark.parametrize("seed", ["-1", "x", "", "1.5", "4294967296"])
 def test_a_hash_seed_is_a_number_or_random(seed):
     """As Python takes it."""
-    with pytest.raises(ValueError, match="a number, or random"):
+    with pytest.raises(ValueError, match="a number up to 4294967295, or random"):
         make(hash_seed=seed)
 
 

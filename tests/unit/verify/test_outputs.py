@@ -361,11 +361,15 @@ def test_only_what_repeats_is_compared():
 
 
 def test_what_was_there_before_is_not_read(tmp_path):
-    """Nor links, caches, and what is beyond the limits; broken archives are bytes."""
-    old = tmp_path / "data.bin"
-    old.write_bytes(b"old")
-    os.utime(old, ns=(0, 0))
-    (tmp_path / "link").symlink_to(old)
+    """Nor caches, and what is beyond the limits; what was copied with its times is, and where links lead."""
+    (tmp_path / "data.bin").write_bytes(b"old")
+    (tmp_path / "old").symlink_to("data.bin")
+    time.sleep(0.05)
+    since = time.time_ns()
+    (tmp_path / "copy.bin").write_bytes(b"old")
+    os.utime(tmp_path / "copy.bin", ns=(0, 0))
+    (tmp_path / "link").symlink_to(tmp_path / "data.bin")
+    (tmp_path / "best").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__/x").write_text("x")
     (tmp_path / "module.pyc").write_text("x")
@@ -374,13 +378,28 @@ def test_what_was_there_before_is_not_read(tmp_path):
     (tmp_path / "large.txt").write_text("x" * 300_000)
     (tmp_path / "larger.txt").write_text("x" * 8_400_000)
 
-    found = read_outputs(tmp_path, time.time_ns() - 10**9)
+    found = read_outputs(tmp_path, since)
 
+    assert found["link"] == Output("text", "/data.bin")
     assert {path: output.kind for path, output in found.items()} == {
+        "best": "text",
         "code.zip/a.py": "text",
+        "copy.bin": "text",
         "large.txt": "numbers",
         "larger.txt": "bytes",
+        "link": "text",
     }
+
+
+def test_a_link_to_another_epoch_is_another_result(tmp_path):
+    """The best one, for instance: by its name, or by its number."""
+    sides = []
+    for name, target in (("one", "epoch_3"), ("two", "epoch_7")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "best").symlink_to(target)
+        sides.append(read_outputs(tmp_path / name, 0))
+
+    assert compare_outputs(*sides).numbers == ("best: 'epoch_3' -> 'epoch_7'",)
 
 
 def test_files_elsewhere_are_read_from_where_a_run_went_on(tmp_path, monkeypatch):

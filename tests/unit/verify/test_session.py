@@ -167,3 +167,21 @@ def test_what_differs_softly_each_time_may_not_any_more(session):
 
     assert (first.status, second.status) == (Status.IDENTICAL, Status.IDENTICAL)
     assert took == ["baseline", "baseline", "candidate"]
+
+
+@pytest.mark.parametrize("in_files", [False, True])
+def test_more_decimals_are_kept_as_they_are_now(session, in_files):
+    """They are the same number, and no less a result for that."""
+    first, _ = session("acc 0.5000", "acc 0.500000", code="ab", in_files=in_files)
+    second, took = session("acc 0.500000", "acc 0.500001", code="bc", in_files=in_files)
+
+    assert (first.status, second.status) == (Status.IDENTICAL, Status.DIVERGED)
+    assert took[0] == "candidate"
+
+
+def test_another_hash_seed_is_another_question(session):
+    """What differs between two seeds is none of what is kept for one."""
+    session("acc 0.N", "acc 0.N", code="ab", control_hash_seed="3")
+    _, took = session("acc 0.5", "acc 0.5", code="ab")
+
+    assert took == ["baseline", "baseline", "candidate"]
