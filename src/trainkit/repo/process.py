@@ -166,6 +166,7 @@ def _child_environment(tree: Tree, python_path: str | None) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(search)),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "TRAINKIT_TREE": str(tree.path.resolve()),
+        "TRAINKIT_TOP": str(tree.top.resolve()),
         "TRAINKIT_ORIGIN": str(tree.origin.resolve()),
     }
     # When a test runs a guard, the guard's own pytest is no worker of that test run.

@@ -7,19 +7,21 @@ import sys
 from types import CodeType, FrameType
 
 TREE = os.path.realpath(os.environ.get("TRAINKIT_TREE", ".")) + os.sep
+# A project may be a folder of a repository whose other folders it imports.
+TOP = os.path.realpath(os.environ.get("TRAINKIT_TOP", TREE)) + os.sep
 _FOREIGN = ("site-packages", "dist-packages", f"{os.sep}lib{os.sep}python3")
 _HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
 _known: dict[str, str] = {}  # by file: the hash of a string is kept, that of code is made anew each time
 
 
 def place_of(code: CodeType) -> str:
-    """Give the file of `code` relative to the tree, or nothing when it is not the project's."""
+    """Give the file of `code` relative to the project's folder, or nothing when it is not of the tree."""
     name = code.co_filename
     known = _known.get(name)
     if known is None:
         path = "" if name.startswith("<") else os.path.realpath(name)
-        own = path.startswith(TREE) and not path.startswith(_HERE)
-        inner = path[len(TREE) :] if own else ""
+        own = path.startswith(TOP) and not path.startswith(_HERE)
+        inner = os.path.relpath(path, TREE) if own else ""
         known = _known[name] = "" if any(mark in inner for mark in _FOREIGN) else inner
     return known
 

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import zip_longest
 from keyword import iskeyword
+from os.path import relpath
 from pathlib import Path
 
 from trainkit.repo.git import git
@@ -44,7 +45,7 @@ def list_other_files(baseline: Tree, candidate: Tree) -> list[str]:
     found: dict[str, int] = {}
     for old, new in _list_hunks(baseline, candidate):
         file, line, _ = new if new[0] else old
-        if file != ".git" and not file.endswith((".py", ".md", ".rst")):  # that of a worktree
+        if Path(file).name != ".git" and not file.endswith((".py", ".md", ".rst")):  # that of a worktree
             found.setdefault(file, line)
     return [f"{file}:{line}" for file, line in found.items()]
 
@@ -54,14 +55,15 @@ def _list_hunks(baseline: Tree, candidate: Tree) -> Iterator[tuple[Span, Span]]:
     options = ["--no-index", "--no-color", "--no-ext-diff", "--no-prefix", "-U0", "-M30"]
     sides = baseline.top.name, candidate.top.name
     text = git(folder, "-c", "core.quotePath=false", "diff", *options, *sides, good=(0, 1))
-    prefixes = [str(tree.path.relative_to(folder)) + "/" for tree in (baseline, candidate)]
+    starts = [tree.path.relative_to(folder).as_posix() for tree in (baseline, candidate)]
+    tops = [tree.top.relative_to(folder).as_posix() + "/" for tree in (baseline, candidate)]
     names = ["", ""]
     lines = iter(text.splitlines())
     for line in lines:
         if line.startswith(("--- ", "+++ ")):
             side = 0 if line.startswith("---") else 1
             name = line[4:].split("\t")[0].strip('"')
-            names[side] = name.removeprefix(prefixes[side]) if name.startswith(prefixes[side]) else ""
+            names[side] = relpath(name, starts[side]) if name.startswith(tops[side]) else ""
         elif match := _HUNK.match(line):
             old = names[0], int(match[1]), int(match[2] or 1)
             new = names[1], int(match[3]), int(match[4] or 1)

@@ -85,11 +85,14 @@ def test_an_indentation_is_an_edit(make_trees):
 
 
 def test_a_project_in_a_folder_names_its_files_from_there(make_trees):
-    """As the frames of a trace do; files of other projects are none of its lines."""
+    """As the frames of a trace do, what stands beside it, too: it may be imported."""
     before = {"sub/a.py": "x = 1\n", "other/b.py": "x = 1\n"}
     after = {"sub/a.py": "x = 2\n", "other/b.py": "x = 2\n"}
 
-    assert list_edits(*make_trees(before, after, inside="sub")) == ({"a.py": [1]}, {"a.py": [1]})
+    assert list_edits(*make_trees(before, after, inside="sub")) == (
+        {"a.py": [1], "../other/b.py": [1]},
+        {"a.py": [1], "../other/b.py": [1]},
+    )
 
 
 @pytest.mark.parametrize("name", ["my train.py", "modèle.py", "a'b.py"])
