@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,14 +161,16 @@ def _verify_function(
 
         from trainkit.verify.function import make_command
 
-        command = shlex.join(make_command(root, function)[1])
+        with _failing_in_words():
+            command = shlex.join(make_command(root, function)[1])
         _run_guard(root, "golden", None, {"runs": {golden: {"commands": [command]}}}, update)
         return
     from trainkit.report.verification import render_verification
     from trainkit.verdict import exit_status_of
     from trainkit.verify.function import verify_function
 
-    result = verify_function(root, function, base=base, **options)
+    with _failing_in_words():
+        result = verify_function(root, function, base=base, **options)
     if exit_status_of(result.status):
         pytest.fail(render_verification(result), pytrace=False)
 
@@ -179,10 +182,22 @@ def _run_guard(root: Path, name: str, base: str | None, table: dict[str, Any], u
 
     update = update and name == "golden"
     overrides = {name: table} if table else {}
-    judgement = judge(root, [name], base=base, overrides=overrides, writable=True, update=update)
+    with _failing_in_words():
+        judgement = judge(root, [name], base=base, overrides=overrides, writable=True, update=update)
     verdict = judgement.verdicts[0]
     if verdict.status in {Status.SKIPPED, Status.NOT_COMPARABLE}:
         pytest.skip(f"{verdict.status}: {verdict.summary}")
     if verdict.status not in {Status.PASSED, Status.IDENTICAL}:
         pytest.fail(render_text([verdict]), pytrace=False)
     return verdict
+
+
+@contextmanager
+def _failing_in_words() -> Iterator[None]:
+    """Fail a test with what is wrong, where and what to do, instead of with the way that led there."""
+    from trainkit.errors import TrainkitError
+
+    try:
+        yield
+    except TrainkitError as error:
+        pytest.fail("\n".join(error.lines()), pytrace=False)

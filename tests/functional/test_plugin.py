@@ -132,3 +132,30 @@ def test_the_plugin_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert set(done.stdout.split()) == {"trainkit", "trainkit.pytest_plugin"}
+
+
+def test_a_wrong_use_fails_in_one_line(run):
+    """Of a fixture and of a marker: what is wrong, and what was meant."""
+    test = """
+        import pytest
+
+        def test_guard(trainkit_guard):
+            trainkit_guard("import")
+
+        @pytest.mark.import_budget("json", forbidd=["torch"])
+        def test_budget():
+            pass
+
+        def test_verify(trainkit_verify):
+            trainkit_verify(test_budget, base="nowhere")
+    """
+    lines = "\n".join(line[8:] for line in test.splitlines())
+    done = run("tests", files={"tests/test_wrong.py": lines})
+
+    assert "3 failed" in done.stdout
+    assert "no guard 'import'; did you mean 'imports'?" in done.stdout
+    assert "forbidd: no such key" in done.stdout
+    assert "nowhere" in done.stdout
+    assert (
+        "Traceback" not in done.stdout and "site-packages" not in done.stdout and "gate.py" not in done.stdout
+    )
