@@ -116,7 +116,7 @@ BAD_INPUTS = [
         ["verify", "--hash-seed", "x", "--", "python"],
         None,
         2,
-        r"settings-range: .* hash_seed = 'x': a number, or random",
+        r"settings-range: .* hash_seed = 'x': a number up to 4294967295, or random",
     ),
     (["verify", "--share", "data", "--", "python"], None, 2, r"share-missing: --share data: there is no "),
     (
