@@ -57,19 +57,21 @@ def run(argv: list[str]) -> int:
 def load_training(*, lean: bool) -> None:
     """Import what a training needs, once in a process, and keep the collector away from it.
 
-    To look through it while it is made, in later collections and at the end of the process is a quarter of
-    the time that a first step takes. Without `lean` that is also what each of torch's optimizers imports.
+    To look through all of it while it is made, in later collections and at the end of the process is a
+    quarter of the time that a first step takes; young objects are looked through, or memory would grow.
+    Without `lean` that is also what each of torch's optimizers imports.
     """
     if "trainkit.core.trainer" in sys.modules:
         return
-    gc.disable()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(20_000, 1_000, 1_000)
     try:
         import trainkit.core.trainer  # noqa: F401
 
         if not lean:
             import torch._dynamo  # noqa: F401
     finally:
-        gc.enable()
+        gc.set_threshold(*thresholds)
         gc.freeze()
 
 

@@ -191,9 +191,10 @@ def test_the_collector_is_kept_away_from_what_a_training_imports(uncovered):
     program = """
 import gc, sys
 from trainkit.cli.train import load_training
+before = gc.get_threshold()
 for name in ("first", "second"):
     load_training(lean=True)
-    print(gc.isenabled(), gc.get_freeze_count() > 100_000, "torch._dynamo" in sys.modules)
+    print(gc.get_threshold() == before, gc.get_freeze_count() > 100_000, "torch._dynamo" in sys.modules)
     kept = [[] for _ in range(1_000)]
     gc.unfreeze() if name == "first" else None
 """
