@@ -241,6 +241,19 @@ def test_copies_that_are_merged_are_gone(make_project):
     assert [issue.rule for issue in gone] == ["clone-equal"]
 
 
+def test_copies_that_call_what_they_had_in_common_are_gone(make_project):
+    """What is left of them is alike, too, and short."""
+    copies = {f"{name}.py": COPY.format(name=name, more="pass") for name in ("one", "two")}
+    short = "from shared import accuracy\n\ndef {0}(model, loader, device):\n    print({0!r})\n    return accuracy(model, loader, device)\n"
+    shared = {"shared.py": COPY.format(name="accuracy", more="pass")}
+    new, gone, _ = _review_change(
+        make_project, copies, shared | {f"{name}.py": short.format(name) for name in ("one", "two")}
+    )
+
+    assert new == {}
+    assert [issue.rule for issue in gone] == ["clone-equal"]
+
+
 def test_the_plan_adds_up():
     """Each issue is in one phase, with its effort and the lines that it saves."""
     issues = make_issues(
