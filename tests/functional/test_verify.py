@@ -202,46 +202,6 @@ def test_what_a_program_prints_counts_though_it_never_steps(project):
     assert "diverged: in what is printed alone" in done.stdout
 
 
-def test_a_library_beside_the_project_is_named(make_project, uncovered, tmp_path):
-    """A project may be a folder of a repository, and import another one: that is no library of others."""
-    program = (
-        "import sys\nsys.path.append('../lib')\nimport torch, scale\ntorch.manual_seed(0)\n"
-        "net = torch.nn.Linear(2, 1)\nfor _ in range(2):\n    scale.scale(net(torch.ones(1, 2))).sum().backward()\n"
-        "    with torch.no_grad():\n        for p in net.parameters():\n            p -= p.grad\n"
-    )
-    files = {
-        "app/pyproject.toml": "",
-        "app/train.py": program,
-        "lib/scale.py": "def scale(x):\n    return 2.0 * x\n",
-    }
-    project = make_project(files)
-    project.edit("lib/scale.py", "2.0", "3.0")
-    command = [
-        sys.executable,
-        "-m",
-        "trainkit",
-        "verify",
-        "--base",
-        "HEAD",
-        "--no-cache",
-        "--",
-        "python",
-        "train.py",
-    ]
-    done = subprocess.run(
-        command,
-        cwd=project.path / "app",
-        env=os.environ | uncovered,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "../lib/scale.py:2  runs it" in done.stdout
-    assert ".git" not in done.stdout
-
-
 def test_the_gate_verifies_the_configured_runs(project):
     """[tool.trainkit.verify.runs.NAME] is judged against the base; without one it is skipped."""
     tiny, run = project
