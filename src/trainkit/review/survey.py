@@ -133,8 +133,19 @@ def _compare_issues(
     An issue is the same by its key, else (of code that moves or is renamed) by what is said of it, else by
     the places that copies have in common. Copies that only resemble each other by now are not gone.
     """
-    known, kept = {issue.key: issue for issue in before}, {issue.key for issue in [*now, *allowed]}
+    kept = {issue.key for issue in [*now, *allowed]}
     left = [issue for issue in before if issue.key not in kept and not issue.allowed]
+    was = _pair_issues(now, before, left)
+    compared = [_compare_issue(issue, was.get(issue.key)) for issue in now]
+    copies = [_name_places(each.members) for each in clones]
+    return sorted(compared, key=lambda issue: not issue.is_new), [
+        each for each in left if not _is_still_alike(each, copies)
+    ]
+
+
+def _pair_issues(now: Sequence[Issue], before: Sequence[Issue], left: list[Issue]) -> dict[str, Issue]:
+    """Give by its key what each issue was; what is found among those that are `left` is taken from them."""
+    known = {issue.key: issue for issue in before}
     was = {issue.key: known[issue.key] for issue in now if issue.key in known}
     for is_same in (_says_the_same, _measures_the_same, _has_the_same_places):
         for issue in now:
@@ -142,13 +153,12 @@ def _compare_issues(
             if old is not None:
                 was[issue.key] = old
                 left.remove(old)
-    compared = [_compare_issue(issue, was.get(issue.key)) for issue in now]
-    copies = [_name_places(each.members) for each in clones]
-    gone = [
-        each for each in left
-        if not (each.rule in COPIES and any(len(_name_places(each.places) & some) > 1 for some in copies))
-    ]  # fmt: skip
-    return sorted(compared, key=lambda issue: not issue.is_new), gone
+    return was
+
+
+def _is_still_alike(issue: Issue, copies: Sequence[set[tuple[str, str]]]) -> bool:
+    """Say whether copies only resemble each other by now."""
+    return issue.rule in COPIES and any(len(_name_places(issue.places) & some) > 1 for some in copies)
 
 
 def _compare_issue(issue: Issue, was: Issue | None) -> Issue:

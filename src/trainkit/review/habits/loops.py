@@ -35,8 +35,7 @@ def find_missing_zero_grad(file: File) -> Iterator[Habit]:
             if (
                 step is None
                 or _is_made_inside(scope, step)
-                or _zeroes(scope)
-                or any(map(_zeroes, file.callees(scope)))
+                or any(map(_zeroes, (scope, *file.callees(scope))))
                 or _hands_over(scope, step)
             ):
                 continue
@@ -123,19 +122,11 @@ def find_training_mode_lost_by_function(file: File) -> Iterator[Habit]:
         for number, (line, _) in enumerate(scope.loops):
             inside = [call for call in scope.calls if number in call.loops]
             callees = file.callees(scope, inside=number)
-            if any(map(_sets_mode, inside)) or _set_mode_in(callees) or _may_set_mode(file, inside, callees):
-                continue
-            found = [
-                (call, switch)
-                for call in inside
-                for each in file.by_name.get(call.last, [])
-                for switch in each.calls
-                if switch.last == "eval" and _MODEL.match(switch.receiver) and not each.has("backward")
-            ]
+            found = _find_evaluating(file, inside)
             trains = any(each.has("backward") for each in callees)
             is_new = any(at > line and any(map(_MODEL.match, names)) for at, names, _ in scope.assigned)
-            if found and trains and not is_new:
-                call, switch = found[0]
+            if found and trains and not is_new and not _may_set_mode(file, inside, callees):
+                call, switch = found
                 evidence = (
                     f"line {call.line}: {call.name}() in the loop of line {line}",
                     f"line {switch.line}: {switch.name}()",
@@ -147,14 +138,24 @@ def find_training_mode_lost_by_function(file: File) -> Iterator[Habit]:
                 break
 
 
+def _find_evaluating(file: File, calls: Sequence[Call]) -> tuple[Call, Call] | None:
+    """Give the first call of a function of this file that puts a model into evaluation mode, and where."""
+    for call in calls:
+        for each in file.by_name.get(call.last, []):
+            for switch in () if each.has("backward") else each.calls:
+                if switch.last == "eval" and _MODEL.match(switch.receiver):
+                    return call, switch
+    return None
+
+
 def _set_mode_in(scopes: Sequence[Scope]) -> bool:
     return any(_sets_mode(call) for scope in scopes for call in scope.calls)
 
 
 def _may_set_mode(file: File, inside: Sequence[Call], callees: Sequence[Scope]) -> bool:
-    """Say whether a function of another file is called that trains, by its name."""
+    """Say whether a mode is set, or a function of another file called that trains, by its name."""
     calls = [*inside, *(call for scope in callees for call in scope.calls)]
-    return any("train" in call.last and call.last not in file.by_name for call in calls)
+    return any(_sets_mode(call) or ("train" in call.last and call.last not in file.by_name) for call in calls)
 
 
 def find_swallowed_steps(file: File) -> Iterator[Habit]:
