@@ -230,6 +230,44 @@ def test_a_copy_more_is_new_and_says_how_many_there_were(make_project):
     assert issue.evidence[0] == "before: one(), two(): 2 copies, all equal"
 
 
+def test_copies_that_changed_and_became_more_are_the_same_ones(make_project):
+    """By the places that they have in common, where nothing else is as it was."""
+    before = {f"{name}.py": COPY.format(name=name, more="pass") for name in ("one", "two")}
+    after = {
+        f"{name}.py": COPY.format(name=name, more="log(total); log(count)") for name in ("one", "two", "six")
+    }
+    new, gone, _ = _review_change(make_project, before, after)
+
+    assert gone == []
+    assert [issue.evidence[0] for issue in new.values()] == ["before: one(), two(): 2 copies, all equal"]
+
+
+def test_copies_that_only_resemble_each_other_by_now_are_not_gone(make_project):
+    """Nobody has merged them."""
+    before = {f"{name}.py": COPY.format(name=name, more="pass") for name in ("one", "two")}
+    other = before["one.py"].replace(
+        "    model.eval()\n", "    log(model)\n    seen = set()\n    begin(model)\n"
+    )
+    other = other.replace("pass", "seen.clear()\n    finish(model)\n    log(seen)\n    flush()")
+    _, gone, issues = _review_change(make_project, before, before | {"one.py": other})
+
+    assert gone == []
+    assert not any(issue.rule in ("clone-equal", "clone-near", "clone-drift") for issue in issues)
+
+
+def test_what_is_new_comes_first(make_project):
+    """However little it weighs."""
+    before = {f"{name}.py": COPY.format(name=name, more="pass") for name in ("one", "two")}
+    _, _, issues = _review_change(
+        make_project, before, before | {"long.py": "def f():\n" + "    x = 1\n" * 160}
+    )
+
+    assert [(issue.rule, issue.severity) for issue in issues] == [
+        ("complexity-high", "low"),
+        ("clone-equal", "medium"),
+    ]
+
+
 def test_copies_that_are_merged_are_gone(make_project):
     """Only then."""
     copies = {f"{name}.py": COPY.format(name=name, more="pass") for name in ("one", "two")}

@@ -158,6 +158,7 @@ CASES = [
             EPOCHS.format("", "helpers.set_train(model); test(model)"),
             EPOCHS.format("", "model = Net(); test(model)"),
             EPOCHS.format("", "test(model)").replace("Dropout", "Linear"),
+            EPOCHS.format("", "test(model)").replace("return model(x)", "return model(x).backward()"),
             EPOCHS.format("", "test(model)").replace("    learn(model)\n", ""),
             EPOCHS.format("", "test(model)").replace("model.eval()", "model.eval(); model.train(was)"),
         ],
