@@ -118,6 +118,12 @@ BAD_INPUTS = [
         2,
         r"settings-range: .* hash_seed = 'x': a number up to 4294967295, or random",
     ),
+    (
+        ["verify", "--control-hash-seed", "4294967296", "--", "python"],
+        None,
+        2,
+        "usage: --control-hash-seed 4294967296: give a number up to 4294967295",
+    ),
     (["verify", "--share", "data", "--", "python"], None, 2, r"share-missing: --share data: there is no "),
     (
         ["verify", "--overlay", "p", "--base", "HEAD", "--", "python"],

@@ -56,9 +56,8 @@ def read_outputs(root: Path, since_ns: int, *, beside: Mapping[Path, int] | None
     for path in chain(_list_files(root), sorted(elsewhere)):
         with suppress(OSError):  # gone by now, or not ours to read
             stat = path.lstat()
-            if (
-                max(stat.st_mtime_ns, stat.st_ctime_ns) < since_ns - _SLACK_NS
-            ):  # a copy has the time of its original
+            changed_ns = max(stat.st_mtime_ns, stat.st_ctime_ns)  # a copy may have the time of its original
+            if changed_ns < since_ns - _SLACK_NS:
                 continue
             shown = path if path in elsewhere else path.relative_to(root)
             name = _STAMP.sub("#", _EVENTS.sub(r"\1", shown.as_posix()))

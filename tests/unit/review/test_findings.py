@@ -189,7 +189,7 @@ def _review_change(make_project, before, after):
 
 
 def test_a_renamed_function_is_neither_new_nor_gone(make_project):
-    """Nor is one that grew: it says what it was."""
+    """In its file, with the same measures."""
     body = "    x = 1\n" * 160
     new, gone, issues = _review_change(
         make_project, {"a.py": f"def f():\n{body}"}, {"a.py": f"def g():\n{body}"}
