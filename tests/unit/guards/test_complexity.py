@@ -395,3 +395,14 @@ def test_alone_it_holds_all_code_to_the_limits(make_project):
         "trainkit: error: settings-range: [tool.trainkit.complexity] cyclomatic = [9, 3]: must be two limits, "
         "[warn, fail], rising\n"
     )
+
+
+def test_the_summary_counts_what_warns_and_what_got_better_below_the_limit(check):
+    """Between the two limits nothing fails, and something changed."""
+    many, few = ("def {0}(x):\n" + "    if x: x += 1\n" * number + "    return x\n" for number in (12, 2))
+    old = {"a.py": many.format("simpler") + few.format("worse")}
+    new = {"a.py": few.format("simpler") + many.format("worse")}
+
+    assert check(old, new).summary.startswith(
+        "0 worse, or new and over the limits; 1 that warns; 1 better; 0 over in all"
+    )

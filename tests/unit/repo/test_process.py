@@ -37,6 +37,15 @@ def test_each_side_loads_its_own_sources(trees):
         assert done.foreign == ()
 
 
+def test_a_program_knows_the_project_s_folder_and_the_repository_s(project):
+    """By these the recorder tells whose lines run: what stands beside the project may be imported."""
+    code = "import os; print(*(os.environ[f'TRAINKIT_{name}'] for name in ('TREE', 'TOP')), sep='\\n')"
+    with open_trees(project.path / "src", None) as (tree, _):
+        done = run_in_tree(tree, ["python", "-c", code], timeout_s=60, prove=False)
+
+    assert done.stdout.split() == [str(tree.path.resolve()), str(tree.top.resolve())]
+
+
 def test_an_installed_copy_of_the_project_loses(trees, project, monkeypatch):
     """PYTHONPATH entries inside the project, as an editable install has, mean the tree."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(project.path / "src"), "/elsewhere"]))

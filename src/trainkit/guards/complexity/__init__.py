@@ -111,7 +111,7 @@ def _summarize(judge: Judge, findings: Sequence[Finding], compared: bool) -> str
     num_simpler = sum(excess_of(judge, new, 0) < excess_of(judge, old, 0) for new, old in pairs)
     num_debts = sum(excess_of(judge, piece) > 0 for piece in pieces)
     num_warned = sum(finding.severity is Severity.WARNING for finding in findings)
-    warned = f"; {num_warned} that warn" if num_warned else ""
+    warned = f"; {num_warned} that warn{'s' * (num_warned == 1)}" if num_warned else ""
     counts = (
         f"{num_bad} worse, or new and over the limits{warned}; {num_simpler} better; {num_debts} over in all"
     )
