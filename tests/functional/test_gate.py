@@ -65,8 +65,8 @@ FAULTS = {
 def judge(tiny, uncovered):
     """Run the gate on the tiny project and give exit status, statuses and rules of errors by guard."""
 
-    def run():
-        done = tiny.trainkit("gate", **uncovered)
+    def run(**more):
+        done = tiny.trainkit("gate", **uncovered, **more)
         report = json.loads((tiny.path / ".trainkit/report.json").read_text())
         statuses = {verdict["guard"]: verdict["status"] for verdict in report["verdicts"]}
         rules = {
@@ -78,7 +78,7 @@ def judge(tiny, uncovered):
     return run
 
 
-def test_a_refactor_that_changes_no_number_passes(tiny, judge):
+def test_a_refactor_that_changes_no_number_passes(tiny, judge, tmp_path):
     """Renames, an extraction and a late import pass, and nothing of the user's tree is touched."""
     tiny.edit("src/tiny/model.py", "self.hidden", "self.first")
     tiny.edit("train.py", "    state = {", "    to_save = {")
@@ -86,7 +86,9 @@ def test_a_refactor_that_changes_no_number_passes(tiny, judge):
     tiny.write("notes.txt", "untracked")
     before = tiny.state()
 
-    done, statuses, _ = judge()
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    done, statuses, _ = judge(GITHUB_STEP_SUMMARY=str(summary))
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert statuses == {
@@ -101,6 +103,8 @@ def test_a_refactor_that_changes_no_number_passes(tiny, judge):
     assert "hidden.weight is now first.weight" in done.stdout
     assert tiny.state() == before
     assert tiny.git("status", "--porcelain", ".trainkit") == ""
+    assert 'gate <b class="good">passed</b>' in (tiny.path / ".trainkit/report.html").read_text()
+    assert summary.read_text().startswith("before\n## trainkit gate: passed\n")
 
 
 @pytest.mark.parametrize(

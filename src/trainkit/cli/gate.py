@@ -10,18 +10,19 @@ from trainkit.errors import UsageError
 from trainkit.gate import Judgement, judge, resolve_guards
 from trainkit.guards import GUARDS
 from trainkit.repo.git import default_base, is_first_commit
+from trainkit.report.html import render_html
 from trainkit.report.json import render_json
 from trainkit.report.junit import render_junit
-from trainkit.report.text import render_text
+from trainkit.report.markdown import render_markdown
+from trainkit.report.text import render_text, tell_outcome
 from trainkit.settings import load_table
 from trainkit.verdict import exit_status
 
 _EVIDENCE = 6  # lines of it that are shown; the rest is in report.json
-_OUTCOMES = {0: "passed", 1: "FAILED", 3: "could not judge"}
 
 
 def run(argv: list[str]) -> int:
-    """Judge the working tree against `--base` and write report.json and junit.xml."""
+    """Judge the working tree against `--base` and write report.html, report.json and junit.xml."""
     parser = Parser("gate", "Run the guards on the working tree as it is, against a baseline revision.")
     parser.add_argument("guards", nargs="*", metavar="GUARD", help=f"only these: {', '.join(GUARDS)}")
     parser.add_argument(
@@ -39,14 +40,13 @@ def run(argv: list[str]) -> int:
     folder = options.output or root / ".trainkit"
     _check_writable(folder)
     judgement = judge(root, guards, base=base, progress=progress_printer())
-    _write_reports(folder, judgement)
+    _write_reports(folder, judgement, root.name)
     print_annotations(root, judgement.verdicts)
-    status = exit_status(judgement.verdicts)
     baseline = judgement.baseline or "none: this is the first commit"
     print(f"candidate  {judgement.candidate}\nbaseline   {baseline}\n")
     print(render_text(judgement.verdicts, max_evidence=_EVIDENCE, **text_options()))  # type: ignore[arg-type]
-    print(f"\ngate: {_OUTCOMES[status]}    report: {_shorten(folder / 'report.json')}")
-    return status
+    print(f"\ngate: {tell_outcome(judgement.verdicts)}    report: {_shorten(folder / 'report.html')}")
+    return exit_status(judgement.verdicts)
 
 
 def _choose_base(root: Path, given: str | None) -> str | None:
@@ -66,14 +66,23 @@ def _check_writable(folder: Path) -> None:
         raise UsageError("output-not-writable", f"--output {folder}: {existing} is no folder to write to")
 
 
-def _write_reports(folder: Path, judgement: Judgement) -> None:
+def _write_reports(folder: Path, judgement: Judgement, project: str) -> None:
+    """Write the page, what other programs read and, in a workflow of GitHub, the job's summary."""
+    verdicts, sides = judgement.verdicts, {"candidate": judgement.candidate, "baseline": judgement.baseline}
+    texts = {
+        "report.html": render_html(verdicts, project=project, **sides),
+        "report.json": render_json(verdicts, **sides),
+        "junit.xml": render_junit(verdicts),
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if folder.name == ".trainkit":
             (folder / ".gitignore").write_text("*\n")
-        document = render_json(judgement.verdicts, candidate=judgement.candidate, baseline=judgement.baseline)
-        for name, text in (("report.json", document), ("junit.xml", render_junit(judgement.verdicts))):
+        for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            with Path(summary).open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(render_markdown(verdicts, **sides))
     except OSError as error:
         raise UsageError("output-not-writable", f"--output {folder}: {error.strerror}") from error
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainkit.guards.context import Context
-from trainkit.review.bodies import read_bodies
+from trainkit.review.clones import Copies
 from trainkit.review.model import CloneClass, Place
 from trainkit.review.sources import Source, find_unreadable, list_tree, read_files
 from trainkit.review.uneven import gained, uneven
@@ -42,19 +42,31 @@ def check(context: Context) -> Verdict:
         return Verdict(guard=context.name, status=Status.SKIPPED, summary="no Python file matches `include`")
     old = _read(context, context.baseline.path, settings)
     context.progress("comparing copies")
-    copies = list(_list_copies(old, new))
-    findings = [*_tell_gained(copies), *_list_uneven(old, new), *_list_unmeasured(old, new)]
+    before, after = Copies(old), Copies(new)
+    copies = list(_list_copies(before, after))
+    findings = [*_tell_gained(copies), *_list_uneven(before, after), *_list_unmeasured(old, new)]
     num_new = len(copies)
+    was, repeated = before.count_repeated_lines(), after.count_repeated_lines()
+    num_less = was - repeated
+    less = f"; copies repeat {num_less} lines less" if num_less > 0 else ""
     num_uneven = sum(finding.rule == "duplication-uneven" for finding in findings)
-    num_intended = sum(bool(body.intended) for source in new for body in read_bodies(source))
+    num_intended = sum(bool(body.intended) for body in after.bodies)
     meant = f"; {num_intended} copies are meant, and say so" if num_intended else ""
     return Verdict(
         guard=context.name,
         status=status_of(findings),
-        summary=f"{num_new} new copies, {num_uneven} changes that forgot some, in {len(new)} files{meant}",
+        summary=f"{num_new} new copies, {num_uneven} changes that forgot some, in {len(new)} files"
+        f"{less}{meant}",
         findings=tuple(findings),
         measurements=(
             Measurement(name="new copies", value=num_new, unit="copies"),
+            Measurement(
+                name="repeated by copies",
+                value=repeated,
+                unit="lines",
+                baseline=was,
+                how="that would go if each had one copy",
+            ),
             Measurement(name="waived", value=num_intended, unit="functions", how="comments with a reason"),
         ),
     )
@@ -83,7 +95,7 @@ class _Copy:
         return f"{_name(self.place, self.clones, ',')} is a new copy of {_say(self.of)}"
 
 
-def _list_copies(old: Sequence[Source], new: Sequence[Source]) -> Iterator[_Copy]:
+def _list_copies(old: Copies, new: Copies) -> Iterator[_Copy]:
     for found in gained(old, new):
         fresh = set(found.new)
         others = [place for place in found.clones.members if place not in fresh]
@@ -148,7 +160,7 @@ def _say(place: Place, clones: CloneClass | None = None) -> str:
     return f"{_name(place, clones)} at {place.path}:{place.line}"
 
 
-def _list_uneven(old: Sequence[Source], new: Sequence[Source]) -> Iterator[Finding]:
+def _list_uneven(old: Copies, new: Copies) -> Iterator[Finding]:
     for found in uneven(old, new):
         first = found.changed[0]
         num_left, num_all = len(found.untouched), len(found.untouched) + len(found.changed)

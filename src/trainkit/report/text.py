@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from trainkit.verdict import Finding, Severity, Status, Verdict
+from trainkit.verdict import Finding, Severity, Status, Verdict, exit_status
 
 COLORS = {
     Status.IDENTICAL: "32",
@@ -16,6 +16,8 @@ COLORS = {
     Status.SKIPPED: "2",
 }
 
+_OUTCOMES = {0: "passed", 1: "FAILED", 3: "could not judge"}
+
 
 def render_text(
     verdicts: Sequence[Verdict], *, width: int = 100, color: bool = False, max_evidence: int = 1000
@@ -23,10 +25,24 @@ def render_text(
     """Give the table and, below it, the findings of every guard, errors first."""
     lines = list(_render_table(verdicts, width, color))
     for verdict in verdicts:
-        ordered = sorted(verdict.findings, key=lambda finding: list(Severity).index(finding.severity))
-        for finding in ordered:
+        for finding in order_findings(verdict):
             lines += ["", *map(make_printable, _render_finding(verdict.guard, finding, width, max_evidence))]
     return "\n".join(lines)
+
+
+def tell_outcome(verdicts: Sequence[Verdict]) -> str:
+    """Say in a word what all verdicts come to."""
+    return _OUTCOMES[exit_status(verdicts)]
+
+
+def tell_place(finding: Finding) -> str:
+    """Give FILE:LINE, FILE or nothing."""
+    return f"{finding.file}:{finding.line}" if finding.line else finding.file
+
+
+def order_findings(verdict: Verdict) -> list[Finding]:
+    """Give the findings, errors first."""
+    return sorted(verdict.findings, key=lambda finding: list(Severity).index(finding.severity))
 
 
 def make_printable(text: str) -> str:
@@ -49,9 +65,7 @@ def _render_table(verdicts: Sequence[Verdict], width: int, color: bool) -> Itera
 
 
 def _render_finding(guard: str, finding: Finding, width: int, max_evidence: int) -> Iterator[str]:
-    place = (
-        f"{finding.file}:{finding.line}: " if finding.line else f"{finding.file}: " if finding.file else ""
-    )
+    place = f"{tell_place(finding)}: " if finding.file else ""
     head = f"{guard} {finding.severity} [{finding.rule}] {place}{finding.message}"
     yield from textwrap.wrap(head, width, subsequent_indent="    ", break_on_hyphens=False)
     if finding.expected or finding.actual:

@@ -10,6 +10,7 @@ import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from trainkit.review.bodies import Body, agree, read_bodies
@@ -45,14 +46,37 @@ def extract(tree: ast.Module, source: bytes) -> dict[str, Any]:
     return {"statements": normal.statements, "units": normal.units, "calls": calls, "marks": marks}
 
 
+class Copies:
+    """The bodies of some files, and the classes of copies among them, each found when it is asked for."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.bodies = [body for source in sources for body in read_bodies(source)]
+
+    @cached_property
+    def functions(self) -> list[CloneClass]:
+        """The functions that are copies as a whole."""
+        return find_functions(self.bodies)
+
+    @cached_property
+    def runs(self) -> list[CloneClass]:
+        """The runs inside what is no copy as a whole."""
+        return find_further_runs(self.bodies, self.functions)
+
+    @cached_property
+    def classes(self) -> list[CloneClass]:
+        """All of them, largest saving first; copied methods of the same classes are one."""
+        methods = [body.place for body in self.bodies if body.kind == "method"]
+        found = [*_join_methods(self.functions, methods), *self.runs]
+        return sorted(found, key=lambda one: (-one.num_lines_saved, one.fingerprint))
+
+    def count_repeated_lines(self) -> int:
+        """Give how many lines would go if each class had one copy; what only resembles another is none."""
+        return sum(each.num_lines_saved for each in self.classes if each.grade != "related")
+
+
 def find_clones(sources: Sequence[Source]) -> list[CloneClass]:
-    """Give the classes of copies, largest saving first; runs are those inside what is no copy as a whole."""
-    bodies = [body for source in sources for body in read_bodies(source)]
-    methods = [body.place for body in bodies if body.kind == "method"]
-    functions = find_functions(bodies)
-    runs = find_further_runs(bodies, functions)
-    classes = [*_join_methods(functions, methods), *runs]
-    return sorted(classes, key=lambda one: (-one.num_lines_saved, one.fingerprint))
+    """Give the classes of copies among the files, largest saving first."""
+    return Copies(sources).classes
 
 
 def find_further_runs(bodies: Sequence[Body], functions: Sequence[CloneClass]) -> list[CloneClass]:

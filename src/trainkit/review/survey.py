@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from trainkit.errors import TrainkitError, UsageError
 from trainkit.repo.git import git, resolve_commit
-from trainkit.review.clones import find_clones
+from trainkit.review.clones import Copies
 from trainkit.review.complexity import units
 from trainkit.review.coverage import read_coverage
 from trainkit.review.cycles import Cycle, find_cycles
@@ -59,9 +59,14 @@ class Side:
         return [unit for source in self.readable for unit in units(source)]
 
     @cached_property
+    def copies(self) -> Copies:
+        """What is copied in them."""
+        return Copies(self.readable)
+
+    @property
     def clones(self) -> list[CloneClass]:
-        """Their copies."""
-        return find_clones(self.readable)
+        """Their classes of copies."""
+        return self.copies.classes
 
 
 def review(
@@ -119,7 +124,7 @@ def _list_issues(side: Side, old: Side | None = None) -> tuple[list[Issue], list
         cycles=side.cycles,
         units=side.units,
         habits=_list_habits(side),
-        changes=uneven(old.readable, side.readable) if old else (),
+        changes=uneven(old.copies, side.copies) if old else (),
         scripts=frozenset(source.path for source in side.readable if is_script(source)),
     )
     return [issue for issue in found if not issue.allowed], [issue for issue in found if issue.allowed]
@@ -349,9 +354,7 @@ def _measure(side: Side, coverage: float | None) -> dict[str, float | None]:
         "exception handlers": _count_handlers(side, "num_handlers"),
         "broad ones that go on": _count_handlers(side, "num_broad"),
         "classes of copies": sum(each.grade != "related" for each in side.clones),
-        "lines that copies repeat": sum(
-            each.num_lines_saved for each in side.clones if each.grade != "related"
-        ),
+        "lines that copies repeat": side.copies.count_repeated_lines(),
         "import cycles at module level": kinds["module"],
         "import cycles through functions": kinds["late"],
         "with a docstring, %": 100 * sum(f["documented"] for f in inventory) / documentable

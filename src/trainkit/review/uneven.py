@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
-from trainkit.review.bodies import Body, read_bodies
-from trainkit.review.clones import find_functions, find_further_runs
+from trainkit.review.bodies import Body
+from trainkit.review.clones import Copies
 from trainkit.review.drift import compare
 from trainkit.review.expressions import Statement
 from trainkit.review.measure import MODULE_BODY
@@ -16,7 +16,6 @@ from trainkit.review.model import CloneClass, Place
 from trainkit.review.normal import AS_METHOD
 from trainkit.review.runs import LEAST, LEAST_GATE, find_runs, list_long, share_windows, why_meant
 from trainkit.review.similar import contains, is_same_inlined
-from trainkit.review.sources import Source
 
 _MIN_STATEMENTS, _MIN_LINES = 6, 10  # smaller copies are told of, and stop nobody
 _MOVED = 0.6
@@ -42,23 +41,22 @@ class Gained:
     new: tuple[Place, ...]
 
 
-def uneven(before: Sequence[Source], after: Sequence[Source]) -> list[Uneven]:
+def uneven(before: Copies, after: Copies) -> list[Uneven]:
     """Give the classes of copies (equal or near) and the runs of which a change reached some members only.
 
     A body is unchanged when only names, hints, comments, docstrings or the way of writing differ, or when
     what is gone from it stands in a helper that it calls. A run is left where most of it is gone.
     """
-    old, new = _read(before), _read(after)
-    now = _match(old, new)
+    old = before.bodies
+    now = _match(old, after.bodies)
     in_old = {body.place: body for body in old}
-    functions = find_functions(old)
     pairs = [
         (clones, [(body, now[body]) for place in clones.members if (body := in_old[place]) in now])
-        for clones in functions
+        for clones in before.functions
         if clones.grade != "related"
     ]
-    pairs += _pair_runs(find_further_runs(old, functions), old, now)
-    helpers = _by_name(new)
+    pairs += _pair_runs(before.runs, old, now)
+    helpers = _by_name(after.bodies)
     return [found for clones, both in pairs if (found := _judge(clones, both, helpers))]
 
 
@@ -154,18 +152,18 @@ def _cut(body: Body, part: Sequence[Statement]) -> Body:
     return replace(body, statements=part, line=part[0][2], end=end, defaults=())
 
 
-def gained(before: Sequence[Source], after: Sequence[Source]) -> list[Gained]:
+def gained(before: Copies, after: Copies) -> list[Gained]:
     """Give the classes (equal or near, 6 statements or 10 lines) with new members, and runs of 15 statements.
 
     What was moved, renamed or cut out of a longer body is not new.
     """
-    old, new = _read(before), _read(after)
+    old, new = before.bodies, after.bodies
     now = _match(old, new)
     known = {body.place for body in now.values()}  # of one or the other reading
     gone = _list_gone(old, now)
     in_new = {body.place: body for body in new}
     found = []
-    for clones in find_functions(new):
+    for clones in after.functions:
         members = [in_new[place] for place in clones.members if place not in known]
         fresh = [body for body in members if _is_from_nowhere(body, gone)]
         if fresh and clones.grade != "related" and not clones.intended:
@@ -177,10 +175,6 @@ def gained(before: Sequence[Source], after: Sequence[Source]) -> list[Gained]:
 def _list_gone(old: Sequence[Body], now: Mapping[Body, Body]) -> list[Body]:
     """Give what is gone or has lost statements: what is new may come from there."""
     return [body for body in old if body not in now or len(now[body].statements) < len(body.statements)]
-
-
-def _read(sources: Sequence[Source]) -> list[Body]:
-    return [body for source in sources for body in read_bodies(source)]
 
 
 def _is_from_nowhere(body: Body, gone: Sequence[Body]) -> bool:

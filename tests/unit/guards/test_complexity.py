@@ -403,6 +403,11 @@ def test_the_summary_counts_what_warns_and_what_got_better_below_the_limit(check
     old = {"a.py": many.format("simpler") + few.format("worse")}
     new = {"a.py": few.format("simpler") + many.format("worse")}
 
-    assert check(old, new).summary.startswith(
+    verdict = check(old, new)
+    assert verdict.summary.startswith(
         "0 worse, or new and over the limits; 1 that warns; 1 better; 0 over in all"
     )
+    first = verdict.measurements[0]
+    assert (first.name, first.baseline, first.value, first.unit, first.how) == (
+        "simpler(), simpler", 13, 3, "cyclomatic", "a.py:1",
+    )  # fmt: skip

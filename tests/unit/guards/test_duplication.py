@@ -118,6 +118,16 @@ def test_a_copy_that_is_meant_is_counted(check):
     assert verdict.summary.endswith("; 1 copies are meant, and say so")
 
 
+def test_what_is_merged_is_counted(check):
+    """Of three copies two go, and their lines."""
+    verdict = check(THREE, {"lib.py": COPY, "a.py": "from lib import collate\n"})
+    repeated = next(each for each in verdict.measurements if each.name == "repeated by copies")
+
+    assert (repeated.baseline, repeated.value) == (2 * len(COPY.splitlines()), 0)
+    assert verdict.summary.endswith("in 2 files; copies repeat 18 lines less")
+    assert check(THREE, THREE).summary.endswith("in 3 files")
+
+
 def test_what_cannot_be_read_is_no_pass(check):
     """A new syntax error fails; tests are left out by default."""
     verdict = check({"a.py": COPY}, {"a.py": COPY, "b.py": "def f(:\n", "tests/t.py": COPY})

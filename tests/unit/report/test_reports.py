@@ -2,11 +2,14 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
 
 import pytest
 
+from trainkit.report.html import render_html
 from trainkit.report.json import render_json
 from trainkit.report.junit import render_junit
+from trainkit.report.markdown import render_markdown
 from trainkit.report.measurements import render_measurements
 from trainkit.report.text import render_text
 from trainkit.report.verification import _render_location
@@ -132,6 +135,102 @@ def test_the_junit_report_counts_what_it_holds():
     assert [case.get("name") for case in suite] == ["imports", "golden", "gpu", "bench"]
     assert suite.find("testcase/failure").get("message").startswith("diverged: lm diverged at step 3")
     assert "1.0 (0x1.0p+0)" in suite.find("testcase/failure").text
+
+
+class _Balance(HTMLParser):
+    """Which elements are open, and the words that are shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.words, self.cards = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in {"meta"}:
+            self.open.append(tag)
+        if tag == "details":
+            self.cards.append(dict(attrs))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def read_page(verdicts, baseline="def (0123)"):
+    page = _Balance()
+    page.feed(render_html(verdicts, project="a<b", candidate="abc", baseline=baseline))
+    assert page.open == []
+    return page, "\n".join(page.words)
+
+
+def test_the_page_of_a_gate():
+    """The outcome on top, errors open and the rest folded, changed figures before the others."""
+    figures = tuple(
+        Measurement(name=name, value=value, unit=unit, baseline=before, how="how")
+        for name, value, unit, before in (
+            ("start", 0.5, "s", 0.25), ("shared", 3.0, "files", 3.0), (".pyc", 3072.0, "bytes", 2048.0), ("new", 1.0, "s", None),
+            ("modules", 5.0, "modules", 7.0),
+        )
+    )  # fmt: skip
+    many = tuple(Finding(rule="r", message=f"m{n}", severity=Severity.NOTE) for n in range(130))
+    shown = (
+        *VERDICTS,
+        Verdict(guard="more", status=Status.FAILED, summary="", findings=many, measurements=figures),
+    )
+    page, text = read_page(shown)
+
+    assert "a<b: gate FAILED" in text
+    assert "abc, against def (0123) · 15 s" in text.replace("\n", "")
+    assert "\x1b" not in text
+    assert [card.get("class") for card in page.cards[:3]] == ["card high", "card medium", "card low"]
+    assert ["open" in card for card in page.cards[:4]] == [True, False, False, False]
+    assert "expected  1.0 (0x1.0p+0)\nactual    2.0 (0x1.0p+1)\nevidence 0" in text
+    assert "and 30 more in report.json" in text
+    rows = text[text.index("m99") :].split("\n")
+    order = [
+        rows.index(each)
+        for each in (".pyc", "modules", "start", "2 unchanged, or of one side alone", "shared")
+    ]
+    assert order == sorted(order)
+    assert [rows[place + 3] for place in order[:3]] == ["+1 KiB", "-2", "x 2.00"]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "outcome"),
+    [(VERDICTS[:1], "passed"), (VERDICTS[2:3], "could not judge"), (VERDICTS[3:], "could not judge")],
+)
+def test_the_page_says_what_it_comes_to(verdicts, outcome):
+    """Without a baseline it says so; what was only skipped is no pass."""
+    page, text = read_page(verdicts, baseline="")
+
+    assert f"gate {outcome}" in text
+    assert "the first commit" in text
+    assert page.cards == []
+
+
+def test_the_summary_of_a_workflow():
+    """A table, and findings behind a fold that is open where one is an error; nothing in them is markup."""
+    finding = Finding(
+        rule="r", message="a|b `c` <i>", evidence=("```", "x"), severity=Severity.NOTE, file="a.py"
+    )
+    verdicts = (
+        *VERDICTS,
+        Verdict(guard="more", status=Status.PASSED, summary="a | b", findings=(finding,) * 33),
+    )
+    text = render_markdown(verdicts, candidate="abc", baseline="def_g")
+    lines = text.split("\n")
+
+    assert lines[:3] == ["## trainkit gate: FAILED", "", "abc, against def\\_g"]
+    assert "| imports | passed | 0.4 s | pack 3 modules (unchanged) |" in lines
+    assert "<details open><summary>golden: 3 findings</summary>" in lines
+    assert "- actual `2.0 (0x1.0p+1)`" in lines
+    assert "<details><summary>more: 33 findings</summary>" in lines
+    assert "**note** `a.py` a\\|b \\`c\\` \\<i\\> (r)" in lines
+    assert lines.count("```text") == lines.count("```") == 31  # each fence is closed
+    assert "and 3 more in report.json" in lines
+    assert "\x1b" not in text
+    assert "the first commit" in render_markdown(VERDICTS, candidate="abc", baseline="")
 
 
 def test_where_neither_side_has_an_operation_none_is_spoken_of():

@@ -3,12 +3,13 @@
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+from trainkit.review.clones import Copies
 from trainkit.review.uneven import gained, uneven
 
 _SPEC = spec_from_file_location("test_clones_of_uneven", Path(__file__).with_name("test_clones.py"))
 clones = module_from_spec(_SPEC)
 _SPEC.loader.exec_module(clones)
-TRAIN, LONG, LINES, sources = clones.TRAIN, clones.LONG, clones.LINES, clones.sources
+TRAIN, LONG, LINES = clones.TRAIN, clones.LONG, clones.LINES
 FIXED = TRAIN.replace("        opt.step()", "        if loss.isfinite():\n            opt.step()")
 STEP = TRAIN[TRAIN.index("        opt.zero") : TRAIN.index("        total +=")]
 HELPER = (
@@ -16,6 +17,10 @@ HELPER = (
 )
 EXTRACTED = TRAIN.replace(STEP, "        loss = one_step(model, x, y, opt, clip)\n") + HELPER
 BASE = {"a": TRAIN, "b": TRAIN, "c": TRAIN}
+
+
+def sources(**files):
+    return Copies(clones.sources(**files))
 
 
 def test_one_of_three_copies_was_fixed():

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from trainkit.guards.complexity.judge import Judge, excess_of, value_of
+from trainkit.guards.complexity.judge import Judge, excess_of, say, value_of
 from trainkit.guards.complexity.settings import (
+    MEASURES,
     ComplexitySettings,
     keep_strict,
     read_settings,
     tell_excluded,
 )
 from trainkit.guards.context import Context
-from trainkit.review.matching import Matching, match_trees, read_pieces
+from trainkit.review.matching import Matching, Piece, match_trees, read_pieces
 from trainkit.review.measure import MODULE_BODY
 from trainkit.review.sources import Source, find_unreadable, list_tree, read_files
 from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict, status_of
@@ -107,8 +108,7 @@ def _summarize(judge: Judge, findings: Sequence[Finding], compared: bool) -> str
     waived = f"; {len(reasons)} waived" if reasons else ""
     if not compared:
         return f"{num_bad} over the limits of {size}{waived}"
-    pairs = judge.matching.before.items()
-    num_simpler = sum(excess_of(judge, new, 0) < excess_of(judge, old, 0) for new, old in pairs)
+    num_simpler = len(_list_simpler(judge))
     num_debts = sum(excess_of(judge, piece) > 0 for piece in pieces)
     num_warned = sum(finding.severity is Severity.WARNING for finding in findings)
     warned = f"; {num_warned} that warn{'s' * (num_warned == 1)}" if num_warned else ""
@@ -118,8 +118,24 @@ def _summarize(judge: Judge, findings: Sequence[Finding], compared: bool) -> str
     return f"{counts}; of {size}{waived}"
 
 
+def _list_simpler(judge: Judge) -> list[tuple[Piece, Piece]]:
+    """Give what was over a first limit and is so by less, now and before."""
+    pairs = judge.matching.before.items()
+    return [(new, old) for new, old in pairs if excess_of(judge, new, 0) < excess_of(judge, old, 0)]
+
+
 def _list_measurements(judge: Judge) -> Iterator[Measurement]:
     matching = judge.matching
+    for new, was in _list_simpler(judge):
+        for name in MEASURES:
+            if value_of(new, name) < value_of(was, name) > getattr(judge.settings, name)[0]:
+                yield Measurement(
+                    name=f"{new.describe()}, simpler",
+                    value=value_of(new, name),
+                    unit=say(name),
+                    baseline=value_of(was, name),
+                    how=f"{new.source.path}:{new.facts.line}",
+                )
     for label, kinds in (("worst function", {"function", "method"}), ("worst module body", {MODULE_BODY})):
         for name in ("cyclomatic", "cognitive"):
             chosen = [piece for piece in matching.new if piece.facts.kind in kinds]

@@ -73,11 +73,11 @@ class Judge:
             return None
         was = {name: max((value_of(old, name) for old in roots), default=None) for name in levels}
         changes = [
-            f"{_say(name)} {value_of(piece, name)}" + ("" if was[name] is None else f" (was {was[name]})")
+            f"{say(name)} {value_of(piece, name)}" + ("" if was[name] is None else f" (was {was[name]})")
             for name in levels
         ]
         allowed = [
-            f"{_say(name)} at most {self._allowed(name, level, was[name])}" for name, level in levels.items()
+            f"{say(name)} at most {self._allowed(name, level, was[name])}" for name, level in levels.items()
         ]
         known = any(value is not None for value in was.values())
         bad = Severity.ERROR in levels.values()
@@ -150,7 +150,8 @@ def value_of(piece: Piece, name: str) -> int:
     return facts.num_lines if name == "lines" else int(getattr(facts, name))
 
 
-def _say(name: str) -> str:
+def say(name: str) -> str:
+    """Give one of `MEASURES` in words."""
     return name.replace("_", " ")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import pairwise
 
+from trainkit.report.html import begin_page, make_section, make_table
 from trainkit.report.review.tables import (
     make_allowed,
     make_entry_points,
@@ -33,30 +34,9 @@ _ISSUES, _FILES, _PLACES, _EVIDENCE = 300, 300, 20, 12
 _STEPS = (5, 10, 20, 40)  # worst complexity of a file: bounds of the five shades
 _BARS, _HUES = 24, 8
 _STYLE = """
-:root{color-scheme:light dark;--paper:#fff;--card:#f6f8fa;--ink:#1f2328;--soft:#59636e;--line:#d1d9e0;
---link:#0969da;
---high:#cf222e;--medium:#9a6700;--low:#59636e;--s0:#dbe9f6;--s1:#a9cde8;--s2:#f4c27a;--s3:#e2803a;--s4:#b3261e;
---t:#1f2328;--u:#fff}
-@media(prefers-color-scheme:dark){:root{--paper:#0d1117;--card:#151b23;--ink:#e6edf3;--soft:#9198a1;--line:#3d444d;
---link:#58a6ff;--high:#ff7b72;--medium:#e3b341;--low:#9198a1;--s0:#1c2d41;--s1:#27507a;--s2:#7a5519;--s3:#a8571b;
---s4:#c93c37;--t:#e6edf3;--u:#fff}}
-*{box-sizing:border-box}
-body{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:76rem;
-margin:2rem auto;
-padding:0 1rem}
-h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}p{margin:.2rem 0;color:var(--soft)}
-a{color:var(--link)}code{font:13px/1.5 ui-monospace,monospace;overflow-wrap:anywhere}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}
-td,th{text-align:left;padding:.2rem 1rem .2rem 0;border-bottom:1px solid var(--line);vertical-align:top}
-th{font-weight:600;white-space:nowrap}td.n,th.n{text-align:right;white-space:nowrap}
-details.card{background:var(--card);border:1px solid var(--line);border-left:4px solid var(--low);
-border-radius:6px;
-margin:.5rem 0;padding:.45rem .8rem}
-details.high{border-left-color:var(--high)}details.medium{border-left-color:var(--medium)}
-summary{cursor:pointer;overflow-wrap:anywhere}summary b{font-weight:600}
-.head{color:var(--soft);font-size:.85rem}
-.high .head i{color:var(--high)}.medium .head i{color:var(--medium)}.head i{font-style:normal;font-weight:600}
-.card ul{margin:.4rem 0;padding-left:1.2rem}.card p{color:var(--ink)}
+:root{--s0:#dbe9f6;--s1:#a9cde8;--s2:#f4c27a;--s3:#e2803a;--s4:#b3261e;--t:#1f2328;--u:#fff}
+@media(prefers-color-scheme:dark){:root{--s0:#1c2d41;--s1:#27507a;--s2:#7a5519;--s3:#a8571b;--s4:#c93c37;
+--t:#e6edf3;--u:#fff}}
 .map{position:relative;height:min(70vh,30rem);border-radius:6px;overflow:hidden}
 .map div{position:absolute;border:1px solid var(--paper);overflow:hidden;padding:1px 4px;
 font-size:11px;line-height:1.3;
@@ -84,43 +64,25 @@ def render(review: Review) -> str:
     shown = review.issues[:_ISSUES]
     rest = len(review.issues) - len(shown)
     parts = [
-        '<!doctype html><html lang="en"><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width,initial-scale=1">',
-        f"<title>{title} · trainkit review</title><style>{_STYLE}</style><h1>Review of {title}</h1>",
+        begin_page(f"{review.project} · trainkit review", _STYLE),
+        f"<h1>Review of {title}</h1>",
         f"<p>{escape(review.candidate)}{base} · {tell_size(review)}</p><p>{escape(tell_issues(review))}</p>",
         "".join(f"<p><b>Training</b> {escape(said)}</p>" for said in review.proof),
-        _section("Could not be judged", _table(("file", "why"), review.unreadable)),
-        _section("Before and after" if review.base else "Figures", _table(*make_figures(review))),
-        _section("Complexity", _treemap(review.files)),
-        _section("Copies", _bars(review, {issue.key: issue.id for issue in shown})),
-        _section("Plan", _table(*make_plan(review))),
-        _section("Issues", "".join(map(_card, shown)) + (f"<p>and {rest} more</p>" if rest else "")),
-        _section("Allowed", _table(*make_allowed(review))),
-        _section("Gone", _table(*make_gone(review))),
-        _section("Alike", _table(*make_related(review))),
-        _section("Entry points", _entry_points(review)),
-        _section("Dependencies", _dependencies(review)),
-        _section("Files", _files(review)),
+        make_section("Could not be judged", make_table(("file", "why"), review.unreadable)),
+        make_section("Before and after" if review.base else "Figures", make_table(*make_figures(review))),
+        make_section("Complexity", _treemap(review.files)),
+        make_section("Copies", _bars(review, {issue.key: issue.id for issue in shown})),
+        make_section("Plan", make_table(*make_plan(review))),
+        make_section("Issues", "".join(map(_card, shown)) + (f"<p>and {rest} more</p>" if rest else "")),
+        make_section("Allowed", make_table(*make_allowed(review))),
+        make_section("Gone", make_table(*make_gone(review))),
+        make_section("Alike", make_table(*make_related(review))),
+        make_section("Entry points", _entry_points(review)),
+        make_section("Dependencies", _dependencies(review)),
+        make_section("Files", _files(review)),
         "</html>\n",
     ]
     return make_printable("".join(parts))
-
-
-def _section(title: str, content: str) -> str:
-    return f"<h2>{title}</h2>{content}" if content else ""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str = "") -> str:
-    """Give a table, or nothing where it has no row."""
-    marks = [' class="n"' if side == "r" else "" for side in sides or "l" * len(head)]
-    body = [
-        "<tr>"
-        + "".join(f"<td{mark}>{escape(cell)}</td>" for cell, mark in zip(row, marks, strict=True))
-        + "</tr>"
-        for row in rows
-    ]
-    top = "".join(f"<th{mark}>{escape(cell)}</th>" for cell, mark in zip(head, marks, strict=True))
-    return f'<div class="wide"><table><tr>{top}</tr>{"".join(body)}</table></div>' if body else ""
 
 
 def _treemap(files: Sequence[FileRow]) -> str:
@@ -197,7 +159,7 @@ def _card(issue: Issue) -> str:
 
 
 def _entry_points(review: Review) -> str:
-    return _table(*make_entry_points(review)) + _table(*make_namesakes(review))
+    return make_table(*make_entry_points(review)) + make_table(*make_namesakes(review))
 
 
 def _dependencies(review: Review) -> str:
@@ -205,13 +167,13 @@ def _dependencies(review: Review) -> str:
     said = f"<p>Imports among the files: {tell_edges(review)}. Import cycles: {tell_cycles(review)}.</p>"
     return said + "".join(
         [
-            _table(
+            make_table(
                 ("folder", "imports from", "times"),
                 ((a, b, str(count)) for a, b, count in found.folders),
                 "llr",
             ),
-            _table(("most imported", "by"), ((path, str(count)) for path, count in found.hubs), "lr"),
-            _table(
+            make_table(("most imported", "by"), ((path, str(count)) for path, count in found.hubs), "lr"),
+            make_table(
                 ("from outside", "files"), ((name, str(count)) for name, count in found.externals[:20]), "lr"
             ),
         ]
@@ -220,4 +182,4 @@ def _dependencies(review: Review) -> str:
 
 def _files(review: Review) -> str:
     found = make_files(review)
-    return f"<details><summary>All {len(found.rows)} files</summary>{_table(*found)}</details>"
+    return f"<details><summary>All {len(found.rows)} files</summary>{make_table(*found)}</details>"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
+from trainkit.report.markdown import code, escape, make_table
 from trainkit.report.review.tables import (
     make_allowed,
     make_entry_points,
@@ -28,25 +28,24 @@ from trainkit.report.text import make_printable
 from trainkit.review.model import Issue
 from trainkit.review.result import Review
 
-_ISSUES, _ROWS, _PLACES, _EVIDENCE, _ARROWS = 100, 100, 12, 12, 16
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#])")
+_ISSUES, _PLACES, _EVIDENCE, _ARROWS = 100, 12, 12, 16
 
 
 def render(review: Review) -> str:
     """Give the whole report; of long lists the first hundred, and how many there are more."""
-    base = f", compared with {_escape(review.base)}" if review.base else ""
-    lines = [f"# Review of {_escape(review.project)}", "", f"{_escape(review.candidate)}{base}. "
+    base = f", compared with {escape(review.base)}" if review.base else ""
+    lines = [f"# Review of {escape(review.project)}", "", f"{escape(review.candidate)}{base}. "
              f"{tell_size(review)}. {tell_issues(review)}.", ""]  # fmt: skip
-    lines += [f"> Training, {_escape(said)}" for said in review.proof]
+    lines += [f"> Training, {escape(said)}" for said in review.proof]
     for title, content in (
-        ("Could not be judged", _table(("file", "why"), review.unreadable)),
-        ("Before and after", _table(*make_figures(review))),
+        ("Could not be judged", make_table(("file", "why"), review.unreadable)),
+        ("Before and after", make_table(*make_figures(review))),
         ("Issues", _issues(review)),
-        ("Allowed", _table(*make_allowed(review))),
-        ("Gone", _table(*make_gone(review))),
-        ("Alike", _table(*make_related(review))),
-        ("Plan", _table(*make_plan(review))),
-        ("Files", _table(*make_files(review))),
+        ("Allowed", make_table(*make_allowed(review))),
+        ("Gone", make_table(*make_gone(review))),
+        ("Alike", make_table(*make_related(review))),
+        ("Plan", make_table(*make_plan(review))),
+        ("Files", make_table(*make_files(review))),
         ("Entry points", _entry_points(review)),
         ("Dependencies", _dependencies(review)),
     ):
@@ -55,27 +54,10 @@ def render(review: Review) -> str:
     return make_printable("\n".join(lines)) + "\n"
 
 
-def _escape(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", text)
-
-
-def _code(text: str) -> str:
-    return f"`{text.replace('`', chr(39))}`"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], sides: str = "") -> list[str]:
-    """Give a table, or nothing where it has no row."""
-    every = [[_escape(cell) for cell in row] for row in rows]
-    marks = ["---:" if side == "r" else "---" for side in sides or "l" * len(head)]
-    shown = every[:_ROWS]
-    more = [[f"and {len(every) - _ROWS} more", *[""] * (len(head) - 1)]] if len(every) > _ROWS else []
-    return [f"| {' | '.join(row)} |" for row in [list(head), marks, *shown, *more]] if every else []
-
-
 def _issues(review: Review) -> Iterator[str]:
     shown = review.issues[:_ISSUES]
     rows = ((i.id, i.severity, f"P{i.priority}", tell_minutes(i.effort_min), i.title) for i in shown)
-    yield from _table(("issue", "severity", "priority", "effort", "what"), rows)
+    yield from make_table(("issue", "severity", "priority", "effort", "what"), rows)
     if len(review.issues) > _ISSUES:
         yield f"\nand {len(review.issues) - _ISSUES} more."
     for issue in shown:
@@ -83,17 +65,17 @@ def _issues(review: Review) -> Iterator[str]:
 
 
 def _card(issue: Issue) -> Iterator[str]:
-    yield from ("", f"### {issue.id}: {_escape(issue.title)}", "", f"{tell_head(issue)} ({issue.rule})", "")
-    yield from (f"- {_code(place)}" for place in tell_places(issue.places, _PLACES))
+    yield from ("", f"### {issue.id}: {escape(issue.title)}", "", f"{tell_head(issue)} ({issue.rule})", "")
+    yield from (f"- {code(place)}" for place in tell_places(issue.places, _PLACES))
     if issue.evidence:
-        yield from ("", "Evidence:", "", *(f"- {_code(said)}" for said in issue.evidence[:_EVIDENCE]))
-    yield from ("", f"**Do:** {_escape(issue.proposal)}")
+        yield from ("", "Evidence:", "", *(f"- {code(said)}" for said in issue.evidence[:_EVIDENCE]))
+    yield from ("", f"**Do:** {escape(issue.proposal)}")
 
 
 def _entry_points(review: Review) -> Iterator[str]:
-    yield from _table(*make_entry_points(review))
+    yield from make_table(*make_entry_points(review))
     if review.namesakes:
-        yield from ("", *_table(*make_namesakes(review)))
+        yield from ("", *make_table(*make_namesakes(review)))
 
 
 def _dependencies(review: Review) -> Iterator[str]:
@@ -112,9 +94,9 @@ def _dependencies(review: Review) -> Iterator[str]:
         yield "```"
     yield from (
         "",
-        *_table(("most imported", "by"), ((path, str(count)) for path, count in found.hubs), "lr"),
+        *make_table(("most imported", "by"), ((path, str(count)) for path, count in found.hubs), "lr"),
     )
     yield from (
         "",
-        *_table(("from outside", "files"), ((name, str(count)) for name, count in found.externals), "lr"),
+        *make_table(("from outside", "files"), ((name, str(count)) for name, count in found.externals), "lr"),
     )
