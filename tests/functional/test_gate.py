@@ -124,5 +124,13 @@ def test_exactly_the_guards_of_planted_faults_fail(tiny, judge, guards):
         guard: "diverged" if guard == "golden" else "failed" for guard in guards
     }
     assert {guard: set(rules[guard]) for guard in guards} == {guard: {FAULTS[guard][3]} for guard in guards}
+    if "golden" in guards:
+        at = (
+            (tiny.path / "src/tiny/model.py")
+            .read_text()
+            .split("\n")
+            .index("        self.dropout = nn.Dropout(0.2)")
+        )
+        assert f"golden error [golden-diverged] src/tiny/model.py:{at + 1}: " in done.stdout
     suite = ElementTree.parse(tiny.path / ".trainkit/junit.xml").getroot()
     assert {case.get("name") for case in suite if case.find("failure") is not None} == set(guards)

@@ -115,8 +115,7 @@ def _list_findings(name: str, result: Verification) -> Iterator[Finding]:
 def _describe(name: str, result: Verification) -> Finding:
     """Give what differs first, at the line of the candidate that is the nearest to it."""
     lead = result.lead
-    place = next((item.place for item in reversed(result.excerpts) if item.side == "candidate"), None)
-    places = [f"{item.side} {item.place} {item.place.why}" for item in result.excerpts]
+    place = result.place
     return Finding(
         rule=_RULES[result.status],
         message=f"{name} {result.summary}",
@@ -124,6 +123,6 @@ def _describe(name: str, result: Verification) -> Finding:
         line=place.line if place else 0,
         expected=lead.expected if lead else "",
         actual=lead.actual if lead else "",
-        evidence=(*places, *map(str, result.others), *result.evidence),
+        evidence=(*result.tell_places(), *map(str, result.others), *result.evidence),
         hint=f"all of it: trainkit verify --base REF -- {result.command}",
     )

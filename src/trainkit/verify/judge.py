@@ -41,12 +41,14 @@ def judge_runs(
     edited: tuple[Edited, Edited] = ({}, {}),
     rank: Callable[[], tuple[Ranks, Ranks]] = lambda: ({}, {}),
     deep: bool = True,
+    zoomed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Verification:
     """Judge a run of the candidate by a run of the baseline that is known to repeat.
 
-    `record` runs a side once more: when light passes differ with the full pass, which decides, then for
-    the deep pass (unless `deep` is false). Without it a divergence is named as far as the runs can.
+    The runs may hold the deep pass of step `zoomed`. `record` runs a side once more: when light passes
+    differ with the full pass, which decides, then for the deep pass (unless `deep` is false). Without it a
+    divergence is named as far as the runs can.
 
     Raises:
         CannotJudgeError: a trace is damaged.
@@ -54,7 +56,7 @@ def judge_runs(
     judge = _Judge(
         record=record, edited=edited, rank=rank, deep=deep, progress=progress, unsteady=expected.unsteady
     )
-    return judge.judge(expected, actual)
+    return judge.judge(expected, actual, zoomed=zoomed)
 
 
 @dataclass(frozen=True, kw_only=True)

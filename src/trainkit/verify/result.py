@@ -46,6 +46,15 @@ class Verification:
         return first.lead(self.cause.phase) if first and self.cause else None
 
     @property
+    def place(self) -> Line | None:
+        """Give the line of the candidate to look at: an edited one that is to blame, else the operation's."""
+        return next((item.place for item in self.excerpts if item.side == "candidate"), None)
+
+    def tell_places(self) -> list[str]:
+        """Give the lines of both sides that are to blame, in words."""
+        return [f"{item.side} {item.place} {item.place.why}" for item in self.excerpts]
+
+    @property
     def others(self) -> list[Difference]:
         """Give what differs beside the lead in the same step."""
         first = self.comparison.first if self.comparison else None

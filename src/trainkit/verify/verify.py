@@ -80,16 +80,15 @@ def verify_trees(
 ) -> Verification:
     """Do the same in trees that are open already."""
     session = _Session(baseline, candidate, options, progress, deep=deep)
-    result = session.run(use_cache=use_cache, control_hash_seed=control_hash_seed)
-    shown = baseline if result.status is Status.UNSTABLE else candidate
-    return replace(
-        result,
-        command=options.shown(),
-        baseline=baseline.revision,
-        candidate=candidate.revision,
-        settings=tuple(options.describe()),
-        excerpts=tuple(dict.fromkeys(_read_excerpts(result, baseline, shown))),
-    )
+    return session.describe(session.run(use_cache=use_cache, control_hash_seed=control_hash_seed))
+
+
+def look_into(
+    baseline: Tree, candidate: Tree, options: RunOptions, step: int, *, progress: Progress = lambda _: None
+) -> Verification:
+    """Say where trees part that are known to, each to itself the same: two runs, if it is at this step."""
+    session = _Session(baseline, candidate, options, progress, deep=True)
+    return session.describe(session.look_into(step))
 
 
 class _Session:
@@ -106,6 +105,30 @@ class _Session:
         self._num_runs = 0
         self._keys: dict[str, str] = {}
         self._kept: Run | None = None  # what is believed only where it agrees, until a run has confirmed it
+
+    def describe(self, result: Verification) -> Verification:
+        """Add of what it is, and the lines of code to show."""
+        baseline, candidate = self._trees.values()
+        shown = baseline if result.status is Status.UNSTABLE else candidate
+        return replace(
+            result,
+            command=self._options.shown(),
+            baseline=baseline.revision,
+            candidate=candidate.revision,
+            settings=tuple(self._options.describe()),
+            excerpts=tuple(dict.fromkeys(_read_excerpts(result, baseline, shown))),
+        )
+
+    def look_into(self, step: int) -> Verification:
+        expected, actual = (
+            self._record(
+                side,
+                f"looking into step {step}: {side}",
+                deep={"level": "full", "deep": step, "edited": lines},
+            )
+            for side, lines in zip(self._trees, self._edits(), strict=True)
+        )
+        return self._judge(expected, actual, zoomed=step)
 
     def run(self, *, use_cache: bool, control_hash_seed: str) -> Verification:
         # Before a setup command has built something in them; another hash seed is another question.
@@ -204,7 +227,7 @@ class _Session:
         into = tree.scratch / f"trace-{self._num_runs}"
         return record_run(tree, self._options, into=into, hash_seed=hash_seed, deep=deep)
 
-    def _judge(self, expected: Run, actual: Run) -> Verification:
+    def _judge(self, expected: Run, actual: Run, *, zoomed: int = 0) -> Verification:
         def zoom(side: str, deep: Mapping[str, Any]) -> Run:
             if side == "baseline":
                 self._confirm()
@@ -218,6 +241,7 @@ class _Session:
             edited=self._edits(),
             rank=partial(rank_edits, self._trees["baseline"], self._trees["candidate"]),
             deep=self._deep,
+            zoomed=zoomed,
             progress=self._progress,
         )
 

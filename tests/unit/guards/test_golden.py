@@ -10,7 +10,7 @@ from trainkit.verdict import Status, exit_status
 
 # Writes to TRAINKIT_TRACE what the recorder would: one parameter, one loss per step.
 TRAIN = """
-import json, os, pathlib, sys
+import json, os, pathlib, sys, time
 settings = json.loads(pathlib.Path("settings.json").read_text())
 if settings.get("fail"):
     sys.exit("no such file: data.bin")
@@ -36,7 +36,7 @@ lines.append({
     "environment": {"probe": "here", "torch": "2", "python": "3"},
 })
 if settings["losses"]:
-    path = pathlib.Path(os.environ["TRAINKIT_TRACE"]) / f"{sys.argv[1]}.jsonl"
+    path = pathlib.Path(os.environ["TRAINKIT_TRACE"]) / f"0000-{time.time_ns()}-{sys.argv[1]}.jsonl"
     path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\\n" for line in lines))
 """
 GOLDEN = "tests/golden/small.jsonl"
@@ -158,6 +158,26 @@ def test_with_a_baseline_two_revisions_are_compared_on_this_machine(project):
 
     assert (verdict.status, rules(verdict)) == (Status.DIVERGED, ["golden-diverged", "golden-not-comparable"])
     assert "diverged from the baseline HEAD" in verdict.findings[0].message
+
+
+def test_a_golden_that_the_baseline_has_left_is_said_to_be_older(project):
+    """The change is not to blame for it; where it is, or the sides cannot be run, nothing of the kind is said."""
+    change(project, losses=[3, 2, 4])
+    assert "older" not in str(check(project, base="HEAD"))
+    project.commit("other losses, no other golden")
+    project.write("notes.txt", "x")
+
+    head = project.git("rev-parse", "HEAD").strip()
+    first = check(project, base="HEAD").findings[0]
+    assert first.rule == "golden-diverged"
+    assert (
+        first.evidence[0] == f"the baseline HEAD ({head[:10]}) trains like the candidate: the golden is older"
+    )
+
+    change(project, fail=True)
+    project.commit("broken")
+    change(project, losses=[3, 2, 4])
+    assert "older" not in str(check(project, base="HEAD"))
 
 
 def test_a_baseline_that_differs_from_itself_is_unstable(project):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,12 +11,14 @@ from typing import Any
 from trainkit.errors import CannotJudgeError, TrainkitError
 from trainkit.guards.context import Context
 from trainkit.guards.golden.file import Golden, read_golden, write_golden
-from trainkit.guards.golden.run import Run, record
+from trainkit.guards.golden.run import Run, record, to_shell
 from trainkit.repo.trees import Tree
 from trainkit.settings import check_inside, load_table, parse
 from trainkit.trace.divergence import Divergence, compare, list_environment_differences, summarise
 from trainkit.trace.sides import Summary
 from trainkit.verdict import Finding, Measurement, Severity, Status, Verdict
+from trainkit.verify.options import RunOptions
+from trainkit.verify.verify import look_into
 
 _UPDATE = "if the change is meant: trainkit golden --update, and commit the file"
 _WORST_FIRST = (
@@ -55,6 +57,7 @@ class _Outcome:
     status: Status
     summary: str
     findings: tuple[Finding, ...] = ()
+    step: int = 0  # of the first divergence
 
 
 def check(context: Context) -> Verdict:
@@ -70,7 +73,7 @@ def check(context: Context) -> Verdict:
         summary = "no runs configured: [tool.trainkit.golden.runs.NAME]"
         return Verdict(guard=context.name, status=Status.SKIPPED, summary=summary, findings=removed)
     judges = [_Judge(context, settings, before, name) for name in settings.runs]
-    outcomes = [judge.judge() for judge in judges]
+    outcomes = _explain_first(judges, [judge.judge() for judge in judges])
     return Verdict(
         guard=context.name,
         status=_worst(outcome.status for outcome in outcomes),
@@ -83,6 +86,16 @@ def check(context: Context) -> Verdict:
             for judge in judges
         ),
     )
+
+
+def _explain_first(judges: Sequence[_Judge], outcomes: Sequence[_Outcome]) -> list[_Outcome]:
+    """Look for the line of the first run that diverged: it takes a few more trainings."""
+    explained = list(outcomes)
+    statuses = [outcome.status for outcome in outcomes]
+    if Status.DIVERGED in statuses:
+        first = statuses.index(Status.DIVERGED)
+        explained[first] = judges[first].explain(outcomes[first])
+    return explained
 
 
 def _worst(statuses: Iterable[Status]) -> Status:
@@ -193,6 +206,36 @@ class _Judge:
             outcome = self._find_unstable(baseline, expected) or outcome
         return replace(outcome, findings=(*outcome.findings, note))
 
+    def explain(self, outcome: _Outcome) -> _Outcome:
+        """Name the line where the candidate parts from the baseline, where there is one to compare with."""
+        baseline, candidate = self.context.baseline, self.context.candidate
+        if baseline is None:
+            return outcome
+        options = RunOptions(
+            command=to_shell(self._run, candidate.origin), timeout_s=self._timeout_s * len(self._run.commands)
+        )
+        try:
+            found = look_into(
+                baseline,
+                candidate,
+                options,
+                max(1, outcome.step),
+                progress=lambda what: self.context.progress(f"{self.name}: looking for the line: {what}"),
+            )
+        except CannotJudgeError:  # the verdict stands without it
+            return outcome
+        first, *rest = outcome.findings
+        if found.status in {Status.IDENTICAL, Status.NOTED}:
+            said = f"the baseline {baseline.revision} trains like the candidate: the golden is older"
+            return replace(outcome, findings=(replace(first, evidence=(said, *first.evidence)), *rest))
+        place = found.place
+        if found.status is not Status.DIVERGED or place is None:
+            return outcome
+        evidence = (*found.tell_places(), f"cause: {found.cause}", *first.evidence)
+        named = replace(first, file=place.file, line=place.line, evidence=evidence)
+        summary = f"{outcome.summary} ({found.cause}, {place})"
+        return replace(outcome, summary=summary, findings=(named, *rest))
+
     def _update(self, actual: Golden) -> _Outcome:
         target = self.context.root / self._path
         with suppress(CannotJudgeError):  # a missing or damaged one is written anew
@@ -258,7 +301,9 @@ class _Judge:
                 command = f"command {number + 1}, " if len(comparisons) > 1 else ""
                 place = command + comparison.first.describe()
                 finding = self._find_divergence(comparison.first, f"diverged from {against} at {place}", hint)
-                return _Outcome(Status.DIVERGED, f"diverged at {place}", (finding, *notes))
+                return _Outcome(
+                    Status.DIVERGED, f"diverged at {place}", (finding, *notes), comparison.first.step
+                )
         steps = sum(comparison.num_steps for comparison in comparisons)
         return _Outcome(Status.IDENTICAL, f"is bitwise identical to {against} over {steps} steps", notes)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from trainkit.errors import CannotJudgeError
 from trainkit.repo.process import run_in_tree
 from trainkit.repo.trees import Tree, copy_tree
 from trainkit.trace.store import Recording, find_recording
 from trainkit.verify.run import PRELOAD
+
+_FOLDER = ".trainkit/run"
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,13 @@ def record(tree: Tree, run: Run, *, timeout_s: float) -> list[list[str]]:
                 raise CannotJudgeError("nothing-recorded", message)
             traces += [list(Recording(paths=(path,)).lines()) for path in found.paths]
     return traces
+
+
+def to_shell(run: Run, root: Path) -> tuple[str, ...]:
+    """Give one command that runs them all, in a tree of its own; what they share lies in that."""
+    places = {"{run}": _FOLDER, "{root}": str(root)}
+    lines = [shlex.join([_fill(word, places) for word in shlex.split(command)]) for command in run.commands]
+    return "/bin/sh", "-c", " && ".join([f"mkdir -p {_FOLDER}", *lines])
 
 
 def _fill(word: str, places: Mapping[str, str]) -> str:
