@@ -132,6 +132,13 @@ BAD_INPUTS = [
         r"overlay-missing: --overlay p: no such",
     ),
     (
+        ["verify", "--overlay", ".", "--base", "HEAD", "--", "python"],
+        None,
+        2,
+        r"overlay-missing: --overlay .: is no file",
+    ),
+    (["imports", "a", "--forbid", ""], None, 2, r"settings-range: .* forbid: '' is no module's name"),
+    (
         ["verify", "--base", "HEAD", "--", "nosuchprogram"],
         None,
         3,

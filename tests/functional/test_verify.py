@@ -76,7 +76,7 @@ def test_a_refactor_is_identical_and_a_fault_is_named_with_its_line(project):
     assert not (tiny.path / "out.pt").exists()
 
 
-def test_a_run_that_breaks_says_what_would_help(project):
+def test_a_run_that_breaks_says_what_would_help(project, monkeypatch):
     """Data that git ignores is not in the trees: the message names the option, and with it the run goes on.
 
     A Python that cannot be seen is said each time, also where it holds of the baseline itself: that is no noise.
@@ -96,6 +96,9 @@ def test_a_run_that_breaks_says_what_would_help(project):
     tiny.write("data/seed.txt", "3")
 
     missing = run("verify", "--base", "HEAD", *RUN)
+    monkeypatch.chdir(tiny.path / "src/tiny")
+    elsewhere = run("verify", "--base", "HEAD", "--", "python", "helpers.py")
+    monkeypatch.chdir(tiny.path)
     shared = run("verify", "--base", "HEAD", "--share", "data", "--steps", "2", *RUN)
 
     assert missing.returncode == 3
@@ -103,6 +106,7 @@ def test_a_run_that_breaks_says_what_would_help(project):
         missing.stdout.split()
     )
     assert "FileNotFoundError" in missing.stdout
+    assert f"it runs in {tiny.path}, where this is src/tiny/helpers.py" in " ".join(elsewhere.stdout.split())
     assert shared.returncode == 0, shared.stdout
     assert "identical over 2 steps" in shared.stdout
     assert "stopped after 2 steps" in shared.stdout

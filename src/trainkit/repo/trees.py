@@ -190,7 +190,8 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 def _apply_overlay(overlay: Path, top: Path, folder: Path, side: str) -> None:
     if not overlay.is_file():
-        raise UsageError("overlay-missing", f"--overlay {overlay}: no such file")
+        what = "is no file" if overlay.exists() else "no such file"
+        raise UsageError("overlay-missing", f"--overlay {overlay}: {what}")
     inside = [f"--directory={folder.relative_to(top).as_posix()}"] if folder != top else []
     try:
         git(top, "apply", "--whitespace=nowarn", *inside, str(overlay.resolve()))

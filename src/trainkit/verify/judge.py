@@ -17,9 +17,9 @@ from trainkit.trace.store import Event, Recording
 from trainkit.verdict import Status
 from trainkit.verify.classify import Cause, classify
 from trainkit.verify.edits import MOVED, Ranks
-from trainkit.verify.outputs import Changes, compare_outputs
+from trainkit.verify.outputs import Changes, compare_outputs, list_unsteady_outputs
 from trainkit.verify.pairs import Pair, align, compare_recordings
-from trainkit.verify.printed import compare_printed, list_lost
+from trainkit.verify.printed import compare_printed, list_lost, list_unsteady
 from trainkit.verify.result import Verification
 from trainkit.verify.run import Run, keep_what_repeats
 
@@ -178,6 +178,18 @@ def tell_left(result: Verification, expected: Run, actual: Run) -> Iterator[str]
         yield f"other numbers are printed, too: {printed[0]!r} -> {printed[1]!r}"
     if files.numbers or files.others:
         yield from _shorten("other files are left, too: ", [*files.numbers, *files.others])
+
+
+def tell_unsteady(expected: Run) -> Iterator[str]:
+    """Say what of a run that repeats was not compared, for a second one prints or leaves it otherwise."""
+    yield from _shorten(
+        "not compared, as two runs of the baseline print it otherwise: ",
+        [*map(repr, list_unsteady(expected.stdout))],
+    )
+    yield from _shorten(
+        "not compared, as two runs of the baseline leave it otherwise: ",
+        list_unsteady_outputs(expected.outputs),
+    )
 
 
 def _old(line: str) -> str:

@@ -23,7 +23,7 @@ from trainkit.verify.formats import (
     sum_up,
     tell_text,
 )
-from trainkit.verify.printed import compare_printed, is_known, keep_repeated, list_lost
+from trainkit.verify.printed import compare_printed, is_known, keep_repeated, list_lost, list_unsteady
 
 _MOST_BYTES = 512 << 20  # read of all files; archives say their checksums themselves
 _SLACK_NS = 20_000_000  # a file's time of change is that of the kernel's last tick
@@ -91,6 +91,15 @@ def are_known(outputs: Outputs, repeated: Outputs) -> bool:
     return len(pairs) == len(outputs) and all(
         is_known(a.content, b.content) if a.kind == b.kind == "text" else a == b for a, b in pairs
     )
+
+
+def list_unsteady_outputs(repeated: Outputs) -> list[str]:
+    """Give the files that two runs of the same code leave otherwise, wholly or in some numbers."""
+    return [
+        path
+        for path, output in sorted(repeated.items())
+        if output.kind == "unsteady" or (output.kind == "text" and list_unsteady(output.content))
+    ]
 
 
 def compare_outputs(expected: Outputs, actual: Outputs) -> Changes:

@@ -13,15 +13,16 @@ _UNSTEADY = "\x7f"  # stands for a number that two runs of the same code print o
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\bnan\b|\binf\b|\x7f")
 # Words before a number, and units behind one, of rates and of memory: these are no results.
 _SIZE = re.compile(
-    r"(?<![a-z])(?:mem|memory|mfu|[kmg]i?b|pid|date|throughput|speed|fps|it/|s/it)(?![a-z])|/s(?:ec)?(?![a-z])",
+    r"(?<![a-z])(?:mem|memory|mfu|[kmg]i?b|pid|date|throughput|speed|fps|it/|s/it)(?![a-z])|"
+    r"(?:/s|(?<![a-z])per[ _]s)(?:ec|econd)?(?![a-z])",
     re.IGNORECASE,
 )
 _SIZE_UNIT = re.compile(
-    r" ?(?:(?:[kmgt]i?b|fps)(?![a-z])|s/it|[kmg]?\s?[a-z]*/s(?:ec|econd)?(?![a-z]))", re.IGNORECASE
+    r" ?(?:(?:[kmgt]i?b|fps)(?![a-z])|s/it|[kmg]?\s?[a-z]*(?:/s| per s)(?:ec|econd)?(?![a-z]))", re.IGNORECASE
 )
 # And of times, which are none while they are so coarse that two runs may agree by chance.
 _TIME = re.compile(
-    r"(?<![a-z])(?:times?|timing|took|secs?|seconds?|mins|minutes?|hours?|ms|eta|elapsed|duration)(?![a-z])",
+    r"(?<![a-z])(?:(?:run|wall|cpu)?times?|timing|took|secs?|seconds?|mins|minutes?|hours?|ms|eta|elapsed|duration)(?![a-z])",
     re.IGNORECASE,
 )
 _TIME_UNIT = re.compile(
@@ -143,6 +144,12 @@ def is_known(text: str, repeated: str) -> bool:
         if len(pairs) < len(left) or any(_has_unknown(words, known) for words, _, known in pairs):
             return False
     return True
+
+
+def list_unsteady(repeated: str) -> list[str]:
+    """Give a line for each wording that repeats but for numbers that are called neither times nor sizes."""
+    lines = [line for part in _read_lines(repeated) for line in part if _has_unknown(*line)]
+    return [_join(*found).replace(_UNSTEADY, "#").strip()[:_WIDTH] for found in dict(lines).items()]
 
 
 def _has_unknown(words: _Words, numbers: list[str]) -> bool:

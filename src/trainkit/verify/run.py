@@ -23,7 +23,7 @@ from trainkit.verify.printed import is_known, join_streams, keep_repeated
 
 PRELOAD = Path(trace.__file__).with_name("preload.py")
 _REST_S = 0.03  # between what is copied and what the program writes: file systems know no finer time
-_QUOTED = re.compile(r"['\"]([^'\"\n]{1,300})['\"]")
+_QUOTED = re.compile(r"(?<!\w)['\"]([^'\"\n]{1,300})['\"]")  # no apostrophe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,10 +153,15 @@ def _advise_share(tree: Tree, copy: Tree, done: Completed) -> str:
     missed = r"FileNotFound|ModuleNotFound|No such file|not found|does not exist|cannot find"
     if not re.search(missed, said):
         return ""
+    here = Path.cwd()
     for text in _QUOTED.findall(said):
         relative = text.removeprefix(str(copy.path)).removeprefix(str(tree.origin)).lstrip("/")
         for path in (Path(relative), Path(relative).parent):
-            if path.parts and (tree.origin / path).exists() and not (copy.path / path).exists():
+            if not path.parts or (copy.path / path).exists():
+                continue
+            if here.is_relative_to(tree.origin) and (here / path).exists() and here != tree.origin:
+                return f"; it runs in {tree.origin}, where this is {here.relative_to(tree.origin) / path}"
+            if (tree.origin / path).exists():
                 return f"; git ignores {path}, which your folder has: --share {shlex.quote(str(path))}"
     for name in _list_empty_submodules(tree):
         if "ModuleNotFound" in said or name in said:

@@ -179,6 +179,19 @@ def test_more_decimals_are_kept_as_they_are_now(session, in_files):
     assert took[0] == "candidate"
 
 
+@pytest.mark.parametrize("in_files", [False, True])
+def test_what_does_not_repeat_is_said_not_to_be_compared(session, in_files):
+    """Of a kept run, too; a time is nobody's result, and what is compared is not named."""
+    unsteady = "acc 0.N\nloss 0.5\ntook N.12 s"
+    for said, code, named in ((unsteady, "aa", "acc.txt" if in_files else "'acc #'"), ("acc 0.5", "bb", "")):
+        for _ in range(2):
+            result, _ = session(said, said, code=code, in_files=in_files)
+
+            notes = [note.rpartition(": ")[2] for note in result.notes if note.startswith("not compared, as")]
+            assert result.status is Status.IDENTICAL
+            assert notes == [named] * bool(named)
+
+
 def test_another_hash_seed_is_another_question(session):
     """What differs between two seeds is none of what is kept for one."""
     session("acc 0.N", "acc 0.N", code="ab", control_hash_seed="3")

@@ -26,6 +26,11 @@ class TargetSettings:
     ratchet: bool = False
     command: str = ""  # what is run; the target's name is then only a name
 
+    def __post_init__(self) -> None:
+        for name in self.forbid:
+            if not all(part.isidentifier() for part in name.split(".")):
+                raise ValueError(f"forbid: {name!r} is no module's name")
+
 
 @dataclass(frozen=True)
 class Examined:
