@@ -198,6 +198,8 @@ def sample(tensor: Any) -> dict[str, Any]:
     plain = tensor.detach()
     if plain.layout is not torch.strided:
         plain = plain.to_dense()
+    if plain.is_quantized:
+        plain = plain.int_repr()
     flat = plain.reshape(-1)
     values: dict[str, Any] = {"shape": describe(tensor)}
     if flat.numel() and not flat.is_complex():

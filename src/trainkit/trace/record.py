@@ -198,6 +198,7 @@ class Recorder:
         for name in () if self.light else ("item", "tolist", "__float__"):
             _wrap(torch.Tensor, name, after=self._see_read)
         _wrap(torch, "save", "obj", before=self._see_saved)
+        _wrap(torch, "save", "f", place=1, before=_tell_target)
         _wrap(torch, "load", after=self._see_resumed)
         _wrap(torch, "manual_seed", "seed", before=lambda seed: self.see_seed("torch", seed))
         if self.options.get("deep") == 1:
@@ -647,15 +648,22 @@ class Recorder:
         self.armed = False  # os._exit may come on top
 
 
+def _tell_target(target: Any) -> None:
+    """Let the hook of `written` know of a file that torch opens by itself."""
+    if isinstance(target, str | os.PathLike):
+        sys.audit("trainkit.save", target)
+
+
 def _wrap(
     owner: Any,
     name: str,
     argument: str = "",
     *,
+    place: int = 0,
     before: Callable[[Any], None] = lambda _: None,
     after: Callable[[Any], None] = lambda _: None,
 ) -> None:
-    """Call `before` with the first argument and `after` with the result (None if it raised) of a function.
+    """Call `before` with the argument at `place`, `after` with the result (None if it raised) of a function.
 
     It stays what it was to pickle and to TorchScript: found under its name, and a builtin.
     """
@@ -663,7 +671,7 @@ def _wrap(
 
     @functools.wraps(function)
     def recorded(*args: Any, **kwargs: Any) -> Any:
-        before(args[0] if args else kwargs.get(argument, ()))
+        before(args[place] if len(args) > place else kwargs.get(argument, ()))
         result = None
         try:
             result = function(*args, **kwargs)

@@ -1,7 +1,8 @@
 """Notes which files outside of its tree a process writes: for those in the tree one looks there afterwards.
 
-An audit hook (PEP 578) hears of each file that Python opens or renames; what a library opens by itself, as
-torch.save does, it does not. The hook stays to the end of the process, and says nothing of a file twice.
+An audit hook (PEP 578) hears of each file that Python opens or renames, and the recorder tells of those that
+torch.save is given; what another library opens by itself is not heard of. The hook stays to the end of the
+process, and says nothing of a file twice.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-_KINDS = frozenset({"open", "os.rename"})  # os.replace is a rename, too
+_KINDS = frozenset({"open", "os.rename", "trainkit.save"})  # os.replace is a rename, too
 _NO_FILES = ("/dev/", "/proc/", "/sys/")
 
 
@@ -37,7 +38,10 @@ def watch(folder: Path) -> None:
 
 def _read_target(event: str, arguments: tuple[Any, ...]) -> tuple[str, int]:
     """Give the path and how it is opened; of a number, which has been told of as a path, an error."""
-    path, flags = (arguments[0], arguments[2]) if event == "open" else (arguments[1], os.O_WRONLY)
+    if event == "open":
+        path, flags = arguments[0], arguments[2]
+    else:
+        path, flags = arguments[event == "os.rename"], os.O_WRONLY
     return os.path.realpath(os.fsdecode(path)), flags
 
 

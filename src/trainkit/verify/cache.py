@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
@@ -27,20 +28,12 @@ from trainkit.verify.options import RunOptions
 from trainkit.verify.run import Run
 
 _MOST_ENTRIES = 30
-# Variables that choose the interpreter, the libraries or their kernels.
-_INFLUENTIAL = (
-    "ATEN",
-    "CU",
-    "DNNL",
-    "LD_",
-    "MKL",
-    "OMP",
-    "ONEDNN",
-    "OPENBLAS",
-    "PATH",
-    "PYTHON",
-    "PYTORCH",
-    "TORCH",
+# Variables of a terminal, a login or a job, which differ from one to the next; a program may read any other.
+_PASSING = re.compile(
+    r"_|\w*PWD|SHLVL|TERM\w*|COLORTERM|COLUMNS|LINES|WINDOWID|DISPLAY|WAYLAND_\w+|XAUTHORITY|XDG_S\w+|XDG_RUNTIME_DIR"
+    r"|SSH_\w+|TMUX\w*|STY|VTE_\w+|KONSOLE_\w+|ITERM_\w+|DBUS_\w+|INVOCATION_ID|JOURNAL_STREAM|SYSTEMD_\w+"
+    r"|GPG_\w+|LS_COLORS|LESS\w*|PAGER|EDITOR|VISUAL|HIST\w+|PS\d|MAIL|VSCODE_\w+|GITHUB_\w+|RUNNER_\w+|CI_\w+"
+    r"|BUILDKITE\w*|JENKINS_\w+|PYTEST_\w+|TOX_\w+|COV_\w+|COVERAGE_\w+|TRAINKIT_\w+"
 )
 
 
@@ -51,7 +44,7 @@ def make_key(tree: Tree, options: RunOptions) -> str:
         "folder": tree.path.relative_to(tree.top).as_posix(),
         "options": asdict(options),
         "shared": [_list_stamps(tree.origin / name) for name in options.share],
-        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_INFLUENTIAL)},
+        "variables": {k: v for k, v in sorted(os.environ.items()) if not _PASSING.fullmatch(k)},
         "machine": [platform.python_version(), platform.machine(), _read_processor()],
         "packages": sorted(f"{found.name}=={found.version}" for found in metadata.distributions()),
         "recorder": [path.read_text() for path in _list_own_sources()],

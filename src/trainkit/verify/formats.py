@@ -6,6 +6,8 @@ import importlib
 import io
 import json
 import math
+import os
+import pickle
 import pickletools
 import re
 import sqlite3
@@ -22,8 +24,9 @@ MOST_PARSED = 8 << 20  # bytes of a file of which each number is looked at
 NO_FORMAT = (ValueError, LookupError, TypeError, AttributeError, EOFError, struct.error, zlib.error)
 _SPELT = re.compile(r"(BIN)?(INT|FLOAT)\d?|LONG\d?")  # opcodes of pickle
 _MOST_TEXT = 256 << 10  # characters that are compared line by line
+_MOST_VALUES = 100_000  # of a pickle; what holds more is summed up
 _MOST_CELLS = 1_000_000  # of a table: a few bytes may say very many
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\b(?:nan|NaN)\b")
 _MAGIC_OF_SQLITE = b"SQLite format 3\0"
 _BINARY = re.compile(r"X'[0-9A-F]*'", re.IGNORECASE)
 _ARROW, _POLARS = "to_pylist", "to_dicts"
@@ -36,11 +39,12 @@ _FRAMES = {
 
 
 class Output(NamedTuple):
-    """One file: its text, its tensors (a line "size:CRC-32:name" each, in order), the checksum of its bytes,
-    or how many numbers it holds and what they amount to in any order; `unsteady` is one that does not repeat.
+    """One file: its text, its tensors (a line "size:CRC-32:name" each, in order), its values by their paths
+    (`list_values`), the checksum of its bytes, or how many numbers it holds and what they amount to in any
+    order; `unsteady` is one that does not repeat.
     """
 
-    kind: str  # "text", "tensors", "numbers", "bytes" or "unsteady"
+    kind: str  # "text", "tensors", "values", "numbers", "bytes" or "unsteady"
     content: str
 
 
@@ -50,10 +54,8 @@ def read_format(path: Path, content: bytes, own: bytes) -> Output:
     Raises:
         Exception: one of `NO_FORMAT`: it is none of them.
     """
-    if path.suffix == ".safetensors":
-        return _read_safetensors(content)
     if "tfevents" in path.name:
-        return sum_up(_iterate_events(content))
+        return list_values(_iterate_events(content))
     if path.suffix == ".npy":
         return list_tensors([(len(content), zlib.crc32(content), "")])
     if path.suffix in {".h5", ".hdf5"}:
@@ -63,16 +65,18 @@ def read_format(path: Path, content: bytes, own: bytes) -> Output:
     if len(content) <= MOST_PARSED and content.startswith(_MAGIC_OF_SQLITE):
         return _read_sqlite(content)
     if len(content) <= MOST_PARSED and content.startswith(b"\x80") and content.endswith(b"."):
-        return sum_up(iterate_pickle(content), content.replace(own, b""))
+        return read_pickle(content, own)
     raise ValueError
 
 
-def _read_safetensors(content: bytes) -> Output:
+def read_safetensors(content: bytes) -> tuple[Output, Output]:
+    """Give the tensors and the words that stand before them."""
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])
     ends = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
     parts = {name: content[start + begin : start + end] for name, (begin, end) in ends.items()}
-    return list_tensors((len(part), zlib.crc32(part), name) for name, part in parts.items())
+    tensors = list_tensors((len(part), zlib.crc32(part), name) for name, part in parts.items())
+    return tensors, list_values(header.get("__metadata__", {}).items())
 
 
 def list_tensors(rows: Iterable[tuple[int, int, str]]) -> Output:
@@ -89,6 +93,108 @@ def sum_up(values: Iterable[float | str], content: bytes = b"") -> Output:
     return Output("numbers", f"{count}:{total}:{zlib.crc32(content)}")
 
 
+class Packed(NamedTuple):
+    """Numbers of an array, or whatever else was written as bytes."""
+
+    size: int
+    checksum: int
+
+
+def list_values(pairs: Iterable[tuple[str, Any]]) -> Output:
+    """Put down numbers and words by their paths: JSON of {path: the value as Python writes it}."""
+    values: dict[str, str] = {}
+    for path, value in pairs:
+        name = path
+        while name in values:  # the same once more, in order
+            name += "+"
+        values[name] = repr(float(value) if isinstance(value, float) else value)
+    return Output("values", json.dumps(values))
+
+
+def read_pickle(content: bytes, own: bytes = b"") -> Output:
+    """Read what a pickle holds, each number and word by its path; nothing in it is run.
+
+    Raises:
+        Exception: one of `NO_FORMAT`: it is no pickle, or damaged.
+    """
+    try:
+        return list_values(_iterate_plain(_Inert(io.BytesIO(content)).load(), os.fsdecode(own)))
+    except (*NO_FORMAT, pickle.UnpicklingError, RecursionError, MemoryError, OverflowError):
+        return sum_up(iterate_pickle(content), content.replace(own, b""))
+
+
+class _Anything(dict[Any, Any]):
+    """Stands for each class and function that a pickle names: takes what it is given, and does nothing."""
+
+    def __new__(cls, *given: Any, **_: Any) -> _Anything:
+        made = super().__new__(cls)
+        made["()"] = given
+        return made
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self["state"] = state
+
+    def append(self, item: Any) -> None:
+        self[len(self)] = item
+
+    def extend(self, items: Iterable[Any]) -> None:
+        for item in items:
+            self.append(item)
+
+    add = append
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+def _leave_out(*_: Any) -> None:
+    """Stand for what makes a tensor."""
+
+
+def _to_bytes(text: str, _: str) -> bytes:
+    return text.encode("latin1")
+
+
+class _Inert(pickle.Unpickler):
+    """Builds containers, numbers and words; of all else a stand-in."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("torch") and name.startswith("_rebuild"):
+            return _leave_out  # a tensor: its numbers lie elsewhere, and are compared there
+        if (module, name) == ("_codecs", "encode"):
+            return _to_bytes  # bytes, as older protocols write them
+        return type(name, (_Anything,), {"__module__": module})
+
+    def persistent_load(self, _: Any) -> Any:
+        return None  # a storage
+
+
+def _iterate_plain(value: Any, own: str) -> Iterator[tuple[str, Any]]:
+    """Yield the path and value of each number, word and string of bytes.
+
+    Raises:
+        ValueError: there are very many.
+    """
+    waiting = [("", value)]
+    for _ in range(_MOST_VALUES):
+        if not waiting:
+            return
+        path, value = waiting.pop()
+        if isinstance(value, bytes | bytearray):
+            yield path, Packed(len(value), zlib.crc32(value))
+        elif isinstance(value, str):
+            yield path, value.replace(own, "")
+        elif isinstance(value, int | float):
+            yield path, value
+        elif isinstance(value, dict):
+            waiting += [(f"{path}.{key}".lstrip("."), item) for key, item in value.items()]
+        elif isinstance(value, list | tuple | set | frozenset):
+            ordered = value if isinstance(value, list | tuple) else sorted(value, key=repr)
+            waiting += [(f"{path}.{at}".lstrip("."), item) for at, item in enumerate(ordered)]
+    raise ValueError
+
+
 def iterate_pickle(content: bytes) -> Iterator[float]:
     """Yield the numbers that a pickle spells, and a checksum for each string of bytes; nothing is run.
 
@@ -102,8 +208,8 @@ def iterate_pickle(content: bytes) -> Iterator[float]:
             yield argument
 
 
-def _iterate_events(content: bytes) -> Iterator[float]:
-    """Yield a checksum of each scalar that TensorBoard is told: step, tag and value, without the time.
+def _iterate_events(content: bytes) -> Iterator[tuple[str, Any]]:
+    """Yield tag and step of each scalar that TensorBoard is told, and its value, without the time.
 
     Records are framed by lengths (TFRecord), their fields as protocol buffers: event.proto, summary.proto.
     """
@@ -115,7 +221,8 @@ def _iterate_events(content: bytes) -> Iterator[float]:
         for _, value in _iterate_fields(event.get(5, b"")):
             scalar = dict(_iterate_fields(value))
             if 2 in scalar:
-                yield zlib.crc32(repr((event.get(2), scalar.get(1), scalar[2])).encode())
+                tag = os.fsdecode(scalar.get(1, b""))
+                yield f"{tag} at step {event.get(2, 0)}", struct.unpack("<f", scalar[2])[0]
 
 
 def _iterate_fields(message: bytes) -> Iterator[tuple[int, Any]]:

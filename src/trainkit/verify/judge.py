@@ -17,9 +17,9 @@ from trainkit.trace.store import Event, Recording
 from trainkit.verdict import Status
 from trainkit.verify.classify import Cause, classify
 from trainkit.verify.edits import MOVED, Ranks
-from trainkit.verify.outputs import Changes, compare_outputs, list_unsteady_outputs
+from trainkit.verify.outputs import Changes, compare_outputs, list_passed_over_in_files, list_unsteady_outputs
 from trainkit.verify.pairs import Pair, align, compare_recordings
-from trainkit.verify.printed import compare_printed, list_lost, list_unsteady
+from trainkit.verify.printed import compare_printed, list_lost, list_passed_over, list_unsteady
 from trainkit.verify.result import Verification
 from trainkit.verify.run import Run, keep_what_repeats
 
@@ -123,8 +123,11 @@ class _Judge:
                 return _judge_printed(pair, printed, location)
             if files.numbers:
                 return _judge_files(pair, list(files.numbers))
-        notes = (*_shorten("other bytes, which may mean the same, in ", files.others),
-                 *_shorten("the candidate prints or leaves less, or in other words: ", lost))  # fmt: skip
+        less = "the candidate prints or leaves less, more, or in other words: "
+        notes = (
+            *_shorten("other bytes, which may mean the same, in ", files.others),
+            *_shorten(less, lost),
+        )
         return vacuous or conclude(pair, notes=notes)
 
     def _zoom(self, record: Record, step: int, at: int, pair: Pair | None = None) -> list[Run]:
@@ -180,8 +183,13 @@ def tell_left(result: Verification, expected: Run, actual: Run) -> Iterator[str]
         yield from _shorten("other files are left, too: ", [*files.numbers, *files.others])
 
 
-def tell_unsteady(expected: Run) -> Iterator[str]:
-    """Say what of a run that repeats was not compared, for a second one prints or leaves it otherwise."""
+def tell_not_compared(expected: Run, actual: Run) -> Iterator[str]:
+    """Say what differs and is no result, and what two runs of the baseline print or leave otherwise."""
+    passed_over = [
+        *list_passed_over(expected.stdout, actual.stdout),
+        *list_passed_over_in_files(expected.outputs, actual.outputs),
+    ]
+    yield from _shorten("not compared, as times, rates or sizes, or with fewer decimals: ", passed_over)
     yield from _shorten(
         "not compared, as two runs of the baseline print it otherwise: ",
         [*map(repr, list_unsteady(expected.stdout))],

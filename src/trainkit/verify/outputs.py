@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import os
 import re
 import sys
+import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -17,20 +20,40 @@ from trainkit.verify.formats import (
     MOST_PARSED,
     NO_FORMAT,
     Output,
-    iterate_pickle,
     list_tensors,
     read_format,
-    sum_up,
+    read_pickle,
+    read_safetensors,
     tell_text,
 )
-from trainkit.verify.printed import compare_printed, is_known, keep_repeated, list_lost, list_unsteady
+from trainkit.verify.printed import (
+    compare_printed,
+    is_known,
+    keep_repeated,
+    list_lost,
+    list_passed_over,
+    list_unsteady,
+)
 
+_WIDTH = 60  # of what is shown of a value
 _MOST_BYTES = 512 << 20  # read of all files; archives say their checksums themselves
 _SLACK_NS = 20_000_000  # a file's time of change is that of the kernel's last tick
-_STAMP = re.compile(r"\d{6,}|\d+(?:-\d\d){2}")  # in the name of a run's folder
+# In the name of a run's folder: a date with its time, seconds since 1970, a time alone.
+_STAMP = re.compile(
+    r"(?<!\d)(?P<date>20\d\d-?[01]\d-?[0-3]\d)(?:[-_T]?\d\d[-_:]?\d\d[-_:]?\d\d)?(?!\d)"
+    r"|(?<!\d)(?P<seconds>[1-9]\d{9})(?:\d{3}|\d{6}|\d{9})?(?!\d)|(?<!\d)\d\d-\d\d-\d\d(?!\d)"
+)
+_DAY_S = 86_400
+# A day, or an id of hexadecimal digits, in a file: of what it says something.
+_DATED = re.compile(
+    r"\d{4}-\d\d-\d\d|(?<![\w.+-])(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{7,40}(?![\w.]|[-+]\d)"
+)
 _EVENTS = re.compile(r"(tfevents)\..*")  # a time, the machine, the process
 _PASSED_OVER = {".git", "__pycache__", ".pytest_cache"}
-_STATE, _SCRIPT = ", beside tensors", ", settings of modules"  # behind the path of a checkpoint, of a script
+# Behind the path of a checkpoint, of a script, of safetensors.
+_STATE, _SCRIPT, _WORDS = ", beside tensors", ", settings of modules", ", metadata"
+_DATES = ", its dates and ids"  # and of a text
+_UNSTEADY = "~"  # a value, or a checksum, that does not repeat
 
 
 Outputs = Mapping[str, Output]  # path in the tree -> what it holds
@@ -60,15 +83,39 @@ def read_outputs(root: Path, since_ns: int, *, beside: Mapping[Path, int] | None
             if changed_ns < since_ns - _SLACK_NS:
                 continue
             shown = path if path in elsewhere else path.relative_to(root)
-            name = _STAMP.sub("#", _EVENTS.sub(r"\1", shown.as_posix()))
+            name = _STAMP.sub(_mask_now, _EVENTS.sub(r"\1", shown.as_posix()))
             parts = {"": _read_link(path, own)} if path.is_symlink() else _read_archive(path, own)
             if not parts and stat.st_size <= left:
                 left -= stat.st_size
-                parts = {"": _read_content(path, path.read_bytes()[elsewhere.get(path, 0) :], own)}
+                content = path.read_bytes()[elsewhere.get(path, 0) :]
+                parts = _read_safetensors(path, content) or {"": _read_content(path, content, own)}
             while name in found:  # another one of the same name but for its time
                 name += "+"
             found |= {name + part: output for part, output in parts.items()}
-    return found
+    return found | dict(_list_dates(found))
+
+
+def _mask_now(found: re.Match[str]) -> str:
+    """Give `#` for a moment about now, which another run has not; what is dated otherwise is called so."""
+    if found["seconds"]:
+        return "#" if abs(int(found["seconds"]) - time.time()) < 2 * _DAY_S else found[0]
+    return "#" if not found["date"] or _is_now(found["date"]) else found[0]
+
+
+def _is_now(date: str) -> bool:
+    with suppress(ValueError):
+        then = datetime.date.fromisoformat(date)
+        return abs((then - datetime.datetime.now(tz=datetime.UTC).date()).days) <= 1
+    return False
+
+
+def _list_dates(outputs: Outputs) -> Iterator[tuple[str, Output]]:
+    """Yield the days and ids that stand in texts, but for today: where lines are compared they are not."""
+    for name, output in outputs.items():
+        if output.kind == "text":
+            dates = [each for each in _DATED.findall(output.content) if "-" not in each or not _is_now(each)]
+            if dates:
+                yield name + _DATES, Output("bytes", f"{len(dates)}:{zlib.crc32(' '.join(dates).encode())}")
 
 
 def keep_repeated_outputs(first: Outputs, second: Outputs, *, known: bool = False) -> dict[str, Output]:
@@ -78,17 +125,41 @@ def keep_repeated_outputs(first: Outputs, second: Outputs, *, known: bool = Fals
     kept = {}
     for path, other, common in _pair_names(first, second):
         a, b = first[path], second[other]
-        if a.kind == b.kind == "text":
-            kept[common] = Output("text", keep_repeated(a.content, b.content, known=known))
-        else:
-            kept[common] = a if a == b else Output("unsteady", "")
+        kept[common] = a if a == b else _keep_alike(a, b, known=known)
     return kept
+
+
+def _keep_alike(a: Output, b: Output, *, known: bool) -> Output:
+    """Give what is alike in two files, where their kind says what in them belongs together."""
+    if a.kind == b.kind == "text":
+        return Output("text", keep_repeated(a.content, b.content, known=known))
+    if a.kind == b.kind == "values":
+        ours, theirs = json.loads(a.content), json.loads(b.content)
+        both = {
+            path: value if value == theirs[path] else _UNSTEADY
+            for path, value in ours.items()
+            if path in theirs
+        }
+        return Output("values", json.dumps(both))
+    if a.kind == b.kind == "tensors":
+        (names, *_), (others, *_) = _read_tensors(a), _read_tensors(b)
+        if names.keys() == others.keys() and "" not in names:
+            parts = {
+                name: row if row == others[name] else f"{row.partition(':')[0]}:{_UNSTEADY}"
+                for name, row in names.items()
+            }
+            return Output("tensors", "\n".join(f"{row}:{name}" for name, row in parts.items()))
+    return Output("unsteady", "")
 
 
 def are_known(outputs: Outputs, repeated: Outputs) -> bool:
     """Tell whether all files are among these, which repeat, with all that they hold."""
-    pairs = [(outputs[path], repeated[other]) for path, other, _ in _pair_names(outputs, repeated)]
-    return len(pairs) == len(outputs) and all(
+    mine, known = (
+        {name: output for name, output in some.items() if not name.endswith(_DATES)}
+        for some in (outputs, repeated)
+    )
+    pairs = [(mine[path], known[other]) for path, other, _ in _pair_names(mine, known)]
+    return len(pairs) == len(mine) and all(
         is_known(a.content, b.content) if a.kind == b.kind == "text" else a == b for a, b in pairs
     )
 
@@ -98,8 +169,27 @@ def list_unsteady_outputs(repeated: Outputs) -> list[str]:
     return [
         path
         for path, output in sorted(repeated.items())
-        if output.kind == "unsteady" or (output.kind == "text" and list_unsteady(output.content))
+        if not path.endswith(_DATES) and _is_unsteady(output)
     ]
+
+
+def list_passed_over_in_files(expected: Outputs, actual: Outputs) -> list[str]:
+    """Give the lines of texts of which numbers differ that repeat and are no results (`list_passed_over`)."""
+    return [
+        f"{path}: {line}"
+        for path, output in sorted(expected.items())
+        if output.kind == "text" and path in actual and actual[path].kind == "text"
+        for line in list_passed_over(output.content, actual[path].content)
+    ]
+
+
+def _is_unsteady(output: Output) -> bool:
+    """Tell whether a file does not repeat, wholly or in part."""
+    if output.kind == "values":
+        return _UNSTEADY in json.loads(output.content).values()
+    if output.kind == "tensors":
+        return any(row.split(":", 2)[1] == _UNSTEADY for row in output.content.splitlines())
+    return output.kind == "unsteady" or (output.kind == "text" and bool(list_unsteady(output.content)))
 
 
 def compare_outputs(expected: Outputs, actual: Outputs) -> Changes:
@@ -145,21 +235,51 @@ def _group(paths: Iterable[str], mask: Callable[[str], str]) -> dict[str, list[s
 
 
 def _compare_file(path: str, before: Output, now: Output | None) -> Changes:
-    is_state = path.endswith(_STATE)
     if now is None:
-        return Changes(lost=() if is_state else (path,))
+        return Changes(lost=() if path.endswith((_STATE, _WORDS, _DATES)) else (path,))
     if before == now or "unsteady" in (before.kind, now.kind):
         return Changes()
     if before.kind == now.kind == "text":
         pair = compare_printed(before.content, now.content)
         lost = tuple(f"{path}: {line}" for line in list_lost(before.content, now.content))
         return Changes(numbers=(f"{path}: {pair[0]!r} -> {pair[1]!r}",) if pair else (), lost=lost)
+    if before.kind == now.kind == "values":
+        return _compare_values(path, json.loads(before.content), json.loads(now.content))
     compare = {"tensors": _compare_tensors, "numbers": _compare_numbers}.get(now.kind)
     if compare and before.kind == now.kind and (said := compare(before, now)):
         return Changes(numbers=(f"{path}: {said}",))
-    if is_state or not _differs(before, now):
+    if not _differs(before, now):
         return Changes()
     return Changes(others=(path + _describe_size(before, now),))
+
+
+def _compare_values(path: str, before: Mapping[str, str], now: Mapping[str, str]) -> Changes:
+    """Compare numbers and words by where they stand: fractions are results, all else may be an option."""
+    numbers: list[str] = []
+    others: list[str] = []
+    lost = [name for name in before if name not in now]
+    for name, value in before.items():
+        if value != now.get(name, value) and _UNSTEADY not in (value, now[name]):
+            is_result = _are_results(value, now[name], whole=not path.endswith(_STATE))
+            said = f"{name} {value[:_WIDTH]} -> {now[name][:_WIDTH]}"
+            (numbers if is_result else others).append(said)
+    return Changes(*(_tell_first(path, found) for found in (numbers, others, lost)))
+
+
+def _tell_first(path: str, found: Sequence[str]) -> tuple[str, ...]:
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    return (f"{path}: {found[0]}{more}",) if found else ()
+
+
+def _are_results(before: str, now: str, *, whole: bool) -> bool:
+    """Tell whether two values are numbers, and not both whole if these are not meant, or packed alike."""
+    pair = (before, now)
+    if all(each.startswith("Packed(") for each in pair):
+        return before.partition(",")[0] == now.partition(",")[0]
+    are_whole = all(re.fullmatch(r"-?\d+", each) for each in pair)
+    return (whole or not are_whole) and all(
+        re.fullmatch(r"-?[\d.]+(?:e[-+]?\d+)?|-?inf|nan", each) for each in pair
+    )
 
 
 def _read_tensors(output: Output) -> tuple[dict[str, str], list[str], list[str]]:
@@ -171,21 +291,28 @@ def _read_tensors(output: Output) -> tuple[dict[str, str], list[str], list[str]]
 
 def _differs(before: Output, now: Output) -> bool:
     """Tell whether more than the names differ."""
-    return (
-        before.kind != now.kind
-        or before.kind != "tensors"
-        or _read_tensors(before)[1] != _read_tensors(now)[1]
-    )
+    if before.kind != "tensors" or now.kind != "tensors":
+        return True
+    (names, left, _), (new_names, right, _) = _read_tensors(before), _read_tensors(now)
+    if names.keys() == new_names.keys() and "" not in names:
+        return any(_are_others(names[name], new_names[name]) for name in names)
+    return left != right
 
 
 def _compare_tensors(before: Output, now: Output) -> str:
     """Say how many tensors hold other values: by name where names are known and the same, else of any."""
     (names, left, sizes), (new_names, right, new_sizes) = _read_tensors(before), _read_tensors(now)
     if names.keys() == new_names.keys() and "" not in names:
-        changed = sum(names[name] != new_names[name] for name in names)
+        changed = sum(_are_others(names[name], new_names[name]) for name in names)
     else:
         changed = sum(a != b for a, b in zip(left, right, strict=False))
-    return f"{changed} of {len(left)} tensors hold other numbers" if changed and sizes == new_sizes else ""
+    same = sorted(sizes) == sorted(new_sizes)
+    return f"{changed} of {len(left)} tensors hold other numbers" if changed and same else ""
+
+
+def _are_others(before: str, now: str) -> bool:
+    """Tell whether two tensors, "size:checksum", differ, if both repeat."""
+    return before != now and not any(each.endswith(f":{_UNSTEADY}") for each in (before, now))
 
 
 def _compare_numbers(before: Output, now: Output) -> str:
@@ -211,6 +338,14 @@ def _list_files(root: Path) -> Iterator[Path]:
         yield from (path for path in paths if path.is_symlink() or path.is_file())
 
 
+def _read_safetensors(path: Path, content: bytes) -> dict[str, Output]:
+    with suppress(*NO_FORMAT):
+        if path.suffix == ".safetensors":
+            tensors, words = read_safetensors(content)
+            return {"": tensors, _WORDS: words}
+    return {}
+
+
 def _read_link(path: Path, own: bytes) -> Output:
     """Give where a link leads: to the best epoch, for instance."""
     target = os.fsencode(path.readlink()).replace(own, b"")
@@ -228,7 +363,7 @@ def _read_archive(path: Path, own: bytes) -> dict[str, Output]:
         entries = {entry.filename: (entry.file_size, entry.CRC) for entry in archive.infolist()}
         state = next((name for name in entries if name.rpartition("/")[2] == "data.pkl"), "")
         if state:
-            return _read_checkpoint(archive, entries, state)
+            return _read_checkpoint(archive, entries, state, own)
         if {Path(name).suffix for name in entries} == {".npy"}:
             return {"": list_tensors((*row, name) for name, row in entries.items())}
         return _read_members(archive, own)
@@ -248,15 +383,14 @@ def _read_members(archive: zipfile.ZipFile, own: bytes) -> dict[str, Output]:
 
 
 def _read_checkpoint(
-    archive: zipfile.ZipFile, entries: Mapping[str, tuple[int, int]], state: str
+    archive: zipfile.ZipFile, entries: Mapping[str, tuple[int, int]], state: str, own: bytes
 ) -> dict[str, Output]:
     found = {"": list_tensors((*row, "") for name, row in entries.items() if "/data/" in name)}
     if entries[state][0] <= MOST_PARSED:
         content = archive.read(state)
         if any("/code/" in name for name in entries):  # TorchScript: whether it is in training, for one
             return found | {_SCRIPT: Output("bytes", f"{len(content)}:{zlib.crc32(content)}")}
-        values = iterate_pickle(content)
-        found[_STATE] = sum_up(value for value in values if isinstance(value, float))
+        found[_STATE] = read_pickle(content, own)
     return found
 
 

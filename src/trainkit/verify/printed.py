@@ -5,29 +5,40 @@ Two runs of either side are to say so: what differs from itself never gets here.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 
 _SEPARATOR = "\x1e"  # between standard output and standard error
 _UNSTEADY = "\x7f"  # stands for a number that two runs of the same code print otherwise
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\bnan\b|\binf\b|\x7f")
-# Words before a number, and units behind one, of rates and of memory: these are no results.
+_NUMBER = re.compile(
+    r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|\b(?:nan|NaN|NAN)\b|[-+]?\b(?:inf|Inf|INF)(?:inity)?\b|\x7f"
+)
+# Words before a number, and units behind one, of rates and of memory: these are no results. A memory that
+# something else is said of ("memory purity") is one, and so is what is measured in metres per second.
+_PER_SECOND = (
+    r"(?<![a-z])(?!\s?(?:[ckm]?m|rad|deg)/s)[kmg]?\s?[a-z]*(?:/s| per s|_per_s)(?:ec|econd)?(?![a-z])"
+)
 _SIZE = re.compile(
-    r"(?<![a-z])(?:mem|memory|mfu|[kmg]i?b|pid|date|throughput|speed|fps|it/|s/it)(?![a-z])|"
-    r"(?:/s|(?<![a-z])per[ _]s)(?:ec|econd)?(?![a-z])",
+    r"(?<![a-z])(?:mfu|[kmg]i?b|pid|date|fps|it/|s/it)(?![a-z])|" + _PER_SECOND + r"|(?<![a-z])"
+    r"(?:mem|memory|throughput|speed)(?![a-z])"
+    r"(?=[\W_]*(?:(?:used?|usage|alloc(?:ated)?|reserved|cached|peak|max|min|avg|mean|total|footprint|rss|[cg]pu|cuda"
+    r"|bytes|in|of|is|was|at|samples?|tokens?|steps?|images?)(?![a-z])[\W_]*)*$)",
     re.IGNORECASE,
 )
-_SIZE_UNIT = re.compile(
-    r" ?(?:(?:[kmgt]i?b|fps)(?![a-z])|s/it|[kmg]?\s?[a-z]*(?:/s| per s)(?:ec|econd)?(?![a-z]))", re.IGNORECASE
-)
+_SIZE_UNIT = re.compile(r" ?(?:(?:[kmgt]i?b|fps)(?![a-z])|s/it|" + _PER_SECOND + ")", re.IGNORECASE)
 # And of times, which are none while they are so coarse that two runs may agree by chance.
 _TIME = re.compile(
-    r"(?<![a-z])(?:(?:run|wall|cpu)?times?|timing|took|secs?|seconds?|mins|minutes?|hours?|ms|eta|elapsed|duration)(?![a-z])",
+    r"(?<![a-z])(?:(?:run|wall|cpu)?times?|timing|took|secs?|seconds?|mins|minutes?|hours?|ms|eta|elapsed|duration)"
+    r"(?![a-z]|-[a-z])",
     re.IGNORECASE,
 )
 _TIME_UNIT = re.compile(
-    r" ?(?:ms|us|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)(?![a-z])", re.IGNORECASE
+    r" ?(?:ms|us|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)(?![a-z]|-[a-z])", re.IGNORECASE
 )
+_LABEL = re.compile(r" ?mins?\W*", re.IGNORECASE)  # the least of something: it stands before its number
+_METRES = re.compile(r" ?[mh](?![a-z])", re.IGNORECASE)  # or hours: a time only beside another one
+_BESIDE = re.compile(r"(?:^|\s)(?:\W*[hmd]\W*|in|after|for)\s*$", re.IGNORECASE)
 _MOST_PASSES = 8  # a stamp that is taken out may leave another one
 _WIDTH = 100  # of what is shown of a line
 _FINE = 4  # significant digits
@@ -46,7 +57,9 @@ _METER = re.compile(r"(\d\S{0,30} \[\d+:\d\d[^\]\n]*\])(?=[^\n\r])")
 # A bar that is not full yet, its times taken out: it is drawn when there is time for it.
 _UNFINISHED = re.compile(r"(?<!\d)\d{1,2}%\|.*\[<")
 _PLACE = "\x1d"  # around how far such a bar is
-_RATE = re.compile(r"\w/s\b|\bs/\w")  # a meter is printed when there is time for it
+_RATE = re.compile(
+    r"(?<![a-z])(?!(?:[ckm]?m|rad|deg)/s)\w+/s\b|\bs/\w"
+)  # a meter is printed when there is time
 _WARNING = re.compile(r"\.py:\d+: \w*Warning\b")  # the line behind it is one of the program
 _ORIGIN = re.compile(r"(?<![a-z])(?:git|dirty|diff|commit|branch|revision|host)(?![a-z])", re.IGNORECASE)
 _CONTROL = re.compile(r"(?:\x1b\[[0-9;?]*[A-Za-z]|\s)+")  # colours and ways of the cursor; space is no word
@@ -87,7 +100,41 @@ def list_lost(expected: str, actual: str) -> list[str]:
             told += [f"{one!r} -> {two!r}" for one, two in map(_cut_both, lost, new)]
         else:
             told += [repr(line[:_WIDTH]) for line in lost]
+        told += _list_oftener(left, right)
     return told
+
+
+def _list_oftener(left: list[_Line], right: list[_Line]) -> Iterator[str]:
+    """Give the last line of each wording that both sides print, and the other one more often."""
+    theirs = _group(right)
+    for words, ours in _group(left).items():
+        count, count_now = len(ours), len(theirs.get(words, []))
+        if count_now > count and any(words) and words != ("", "") and _may_be_lost(words, ours[-1]):
+            yield f"{_tell(words, ours[-1])[:_WIDTH]!r}, {count} -> {count_now} times"
+
+
+def list_passed_over(expected: str, actual: str) -> list[str]:
+    """Give the lines of which numbers differ that repeat and are no results: times, sizes, less decimals."""
+    found = []
+    for left, right in zip(_read_lines(expected), _read_lines(actual), strict=False):
+        for words, before, now in _pair(left, right):
+            if any(
+                _is_passed_over(words, index, *both)
+                for index, both in enumerate(zip(before, now, strict=True))
+            ):
+                one, two = (
+                    _join(words, numbers).replace(_UNSTEADY, "#").strip() for numbers in (before, now)
+                )
+                found.append(" -> ".join(map(repr, _cut_both(one, two))))
+    return found
+
+
+def _is_passed_over(words: _Words, index: int, before: str, now: str) -> bool:
+    if before == now or _UNSTEADY in (before, now) or _is_result(words, index, before, now):
+        return False
+    return float(before) != float(now) and (
+        _is_volatile(words, index, before) or _count_decimals(now) < _count_decimals(before)
+    )
 
 
 def _cut_both(one: str, two: str) -> tuple[str, str]:
@@ -115,10 +162,19 @@ def _list_more(these: list[_Line], those: list[_Line]) -> Iterator[str]:
     """Give the last line of each wording that these have more often than those."""
     theirs = _group(those)
     for words, ours in _group(these).items():
-        text = "0".join(words)
-        counts = not (_is_meter(words) or _ORIGIN.search(text)) and re.search(r"\w", text)
-        if counts and len(ours) > len(theirs.get(words, [])):
-            yield _join(words, _hide_volatile(words, ours[-1])).replace(_UNSTEADY, "#").strip()
+        if _may_be_lost(words, ours[-1]) and len(ours) > len(theirs.get(words, [])):
+            yield _tell(words, ours[-1])
+
+
+def _may_be_lost(words: _Words, numbers: list[str]) -> bool:
+    """Tell whether a line says something, and is neither a meter nor one of where the program comes from."""
+    text = "0".join(words)
+    is_origin = _ORIGIN.search(text) and not any("." in number for number in numbers)
+    return not (_is_meter(words) or is_origin) and bool(re.search(r"\w", text))
+
+
+def _tell(words: _Words, numbers: list[str]) -> str:
+    return _join(words, _hide_volatile(words, numbers)).replace(_UNSTEADY, "#").strip()
 
 
 def keep_repeated(first: str, second: str, *, known: bool = False) -> str:
@@ -230,6 +286,8 @@ def _is_result(words: _Words, index: int, before: str, now: str) -> bool:
     if before.isdigit() and now.isdigit():
         return before.lstrip("0") != now.lstrip("0")
     left, right = float(before), float(now)
+    if math.isnan(left) and math.isnan(right):
+        return False
     decimals = min(_count_decimals(before), _count_decimals(now))
     rounded = decimals > 1 and _count_decimals(before) != _count_decimals(now)
     return left != right and not (rounded and round(left, decimals) == round(right, decimals))
@@ -254,8 +312,19 @@ def _name_kind(words: _Words, index: int) -> tuple[bool, bool]:
     label, behind = _read_label(words, index), words[index + 1]
     *_, measured = (0, *(found.end() for found in _MEASURED.finditer(label)))  # the word nearer by counts
     is_size = _SIZE.search(label, measured) or _SIZE_UNIT.match(behind)
-    is_time = _TIME.search(label, measured) or (_TIME_UNIT.match(behind) and not measured)
+    is_time = _TIME.search(label, measured) or (not measured and _is_in_time_units(words, index))
     return bool(is_size), bool(is_time)
+
+
+def _is_in_time_units(words: _Words, index: int) -> bool:
+    """Tell whether what stands behind a number is a unit of time, and not the name of the next number."""
+    behind = words[index + 1]
+    if not _TIME_UNIT.match(behind):
+        return False
+    is_followed = index + 2 < len(words) and bool(_TIME_UNIT.match(words[index + 2]))
+    if _LABEL.fullmatch(behind) and index + 2 < len(words):
+        return is_followed
+    return not _METRES.match(behind) or is_followed or bool(_BESIDE.search(words[index]))
 
 
 def _read_label(words: _Words, index: int) -> str:

@@ -20,7 +20,7 @@ from trainkit.trace.locate import Edited, Line
 from trainkit.verdict import Status
 from trainkit.verify import cache
 from trainkit.verify.edits import list_edits, list_other_files, rank_edits, read_context
-from trainkit.verify.judge import compare_left, judge_runs, tell_left, tell_unsteady
+from trainkit.verify.judge import compare_left, judge_runs, tell_left, tell_not_compared
 from trainkit.verify.options import RunOptions, check_paths
 from trainkit.verify.result import Excerpt, Verification
 from trainkit.verify.run import Run, keep_what_repeats, prepare, record_run, repeats
@@ -156,7 +156,7 @@ class _Session:
         if result.status is Status.IDENTICAL:
             self._keep_candidate(expected, actual)
         if result.status in {Status.IDENTICAL, Status.NOTED}:
-            result = replace(result, notes=(*result.notes, *tell_unsteady(expected)))
+            result = replace(result, notes=(*result.notes, *tell_not_compared(expected, actual)))
         if result.status is Status.DIVERGED:
             note = _word_other_changes(any(self._edits()), list_other_files(*self._trees.values()))
             result = replace(result, notes=(*result.notes, *tell_left(result, expected, actual), *note))

@@ -1239,6 +1239,11 @@ with open(place / "log.csv", "ab") as file:
 os.replace(place / "tmp", place / "renamed")
 (place / "read").read_text()
 os.close(os.open(place / "low", os.O_CREAT | os.O_RDWR))
+import io, torch
+torch.save({{"a": 0.5}}, place / "saved.pt")
+torch.save(obj=0.5, f=str(place / "named.pt"))
+torch.save(0.5, io.BytesIO())
+torch.load(place / "saved.pt")
 open(os.devnull, "w").close()
 pathlib.Path("inside").write_text("4")
 """
@@ -1260,4 +1265,6 @@ def test_files_that_are_written_elsewhere_are_noted(run, tmp_path):
         place / "tmp": 0,
         place / "renamed": 0,
         place / "low": 0,
+        place / "saved.pt": 0,
+        place / "named.pt": 0,
     }

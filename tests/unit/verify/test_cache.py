@@ -64,6 +64,19 @@ def test_a_run_is_kept_for_the_files_that_it_was_of(make_project):
     assert len({committed, key_of(folder="lib"), key_of("echo 1 > train.py", folder="lib")}) == 3
 
 
+def test_a_variable_that_a_program_may_read_is_in_the_key(make_project, monkeypatch):
+    """Whatever it is called; those of a terminal or a login are not."""
+    options = RunOptions(command=("python", "train.py"))
+    with open_trees(make_project({"train.py": "pass\n"}).path, None) as (tree, _):
+        keys = [cache.make_key(tree, options)]
+        for name in ("TERM", "SSH_CLIENT", "OLDPWD", "LR", "BATCH_SIZE"):
+            monkeypatch.setenv(name, "0.5")
+            keys.append(cache.make_key(tree, options))
+
+    assert len({*keys[:4]}) == 1
+    assert len({*keys[3:]}) == 3
+
+
 def test_a_damaged_entry_is_none(kept, tmp_path):
     """It is recorded again."""
     (tmp_path / "cache/trainkit/verify/key/outputs.json").write_text("{")

@@ -692,7 +692,7 @@ def test_lines_that_are_lost_are_a_note(judge, make_run, script):
     assert result.status is Status.NOTED
     assert judge(*runs, record=lambda *_: runs[0]).status is Status.IDENTICAL
     assert result.notes == (
-        "the candidate prints or leaves less, or in other words: 'loss 0.1234' -> 'cost 0.9999'",
+        "the candidate prints or leaves less, more, or in other words: 'loss 0.1234' -> 'cost 0.9999'",
     )
 
 

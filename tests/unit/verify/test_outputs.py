@@ -1,5 +1,6 @@
 """Files that a run leaves: which differences are results, and which may be another form of the same."""
 
+import datetime
 import gzip
 import json
 import os
@@ -11,6 +12,7 @@ import tempfile
 import time
 import warnings
 import zipfile
+from argparse import Namespace
 from contextlib import closing
 from pathlib import Path
 
@@ -26,12 +28,19 @@ from torch.utils.tensorboard import SummaryWriter
 from trainkit.repo.trees import open_trees
 from trainkit.verify.formats import Output
 from trainkit.verify.options import RunOptions
-from trainkit.verify.outputs import Changes, are_known, compare_outputs, keep_repeated_outputs, read_outputs
+from trainkit.verify.outputs import (
+    Changes,
+    are_known,
+    compare_outputs,
+    keep_repeated_outputs,
+    list_unsteady_outputs,
+    read_outputs,
+)
 from trainkit.verify.run import record_run
 
 
-def write_safetensors(path, tensors):
-    header, data = {"__metadata__": {"epoch": "1"}}, b""
+def write_safetensors(path, tensors, classes="cat"):
+    header, data = {"__metadata__": {"classes": classes}}, b""
     for name, values in tensors.items():
         raw = np.asarray(values, dtype="<f4").tobytes()
         header[name] = {
@@ -160,7 +169,7 @@ def test_other_numbers_in_a_file_are_a_result(read, name):
     before, now = (read(**{name: write}) for write in WAYS[name])
 
     assert compare_outputs(before, read(**{name: WAYS[name][0]})) == Changes()
-    (number,) = compare_outputs(before, now).numbers
+    number = compare_outputs(before, now).numbers[0]
     assert number.startswith(
         (f"out/{name.replace('_', '.')}: ", "out/best.ckpt, beside tensors: ", "out/events.out.tfevents: ")
     )
@@ -179,7 +188,7 @@ def test_folders_with_dates_are_the_same_folder(tmp_path):
     first, second, third = (read_outputs(tmp_path / side, began) for side in "abc")
 
     assert list(second) == ["#/#/last-12.txt"]
-    assert compare_outputs(first, third).numbers == ("#-#-vit/last-12.txt: 'loss 0.97' -> 'loss 0.99'",)
+    assert compare_outputs(first, third).numbers == ("#-vit/last-12.txt: 'loss 0.97' -> 'loss 0.99'",)
 
 
 def test_files_that_differ_in_their_time_alone_are_all_read(tmp_path):
@@ -284,6 +293,125 @@ def test_a_script_in_training_is_another_one(read):
     assert compare_outputs(before, now) == Changes(others=("out/net.pt, settings of modules",))
 
 
+def test_what_a_checkpoint_holds_beside_tensors_is_compared_by_its_place(read):
+    """Swapped fractions and other arrays are results; words, whole numbers, options and what is gone are not."""
+    first = saved(
+        1.0,
+        train=0.25,
+        val=0.75,
+        classes=["cat", "dog"],
+        epoch=3,
+        args=Namespace(width=4),
+        scores=np.arange(3.0),
+    )
+    before = read(a_pt=first)
+
+    def change(**more):
+        state = {
+            "train": 0.25,
+            "val": 0.75,
+            "classes": ["cat", "dog"],
+            "epoch": 3,
+            "args": Namespace(width=4),
+        }
+        return compare_outputs(before, read(a_pt=saved(1.0, **{"scores": np.arange(3.0)} | state | more)))
+
+    name = "out/a.pt, beside tensors: "
+    assert change() == change(new=1.5) == Changes()
+    assert change(train=0.75, val=0.25).numbers == (f"{name}val 0.75 -> 0.25, and 1 more",)
+    assert change(classes=["dog", "cat"]).others == (f"{name}classes.1 'dog' -> 'cat', and 1 more",)
+    assert change(epoch=4) == Changes(others=(f"{name}epoch 3 -> 4",))
+    assert change(args=Namespace(width=8)).others == (f"{name}args.state.width 4 -> 8",)
+    assert change(args=Namespace()).lost == (f"{name}args.state.width",)
+    assert (
+        change(scores=np.arange(3.0)[::-1].copy())
+        .numbers[0]
+        .startswith(f"{name}scores.state.4 Packed(size=24")
+    )
+    assert change(scores=np.arange(4.0)).others[0].startswith(name)
+
+
+def test_a_pickle_is_read_and_not_run(read, tmp_path):
+    """What it names is stood in for, whatever it is; one that holds very much is summed up."""
+
+    class Bomb:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    def dump(value):
+        return lambda path: path.write_bytes(pickle.dumps(value))
+
+    values = {"bomb": Bomb(), "set": {1, 2}, "seen": {frozenset({3})}, "when": datetime.date(2024, 3, 5)}
+    found = read(a_pkl=dump(values), b_pkl=dump(list(range(100_001))))
+
+    assert not (tmp_path / "ran").exists()
+    assert found["out/a.pkl"].kind == "values"
+    assert compare_outputs(found, read(a_pkl=dump(values | {"set": {1, 3}}))).numbers == (
+        "out/a.pkl: set.1 2 -> 3",
+    )
+    assert found["out/b.pkl"].kind == "numbers"
+
+
+def test_of_a_file_that_does_not_repeat_the_rest_is_compared(read):
+    """One time among arrays, values or scalars hides no result; the file is named as not compared whole."""
+
+    def leave(acc, seconds):
+        return {
+            "a_npz": lambda path: np.savez(path, acc=np.array([acc]), seconds=np.array([seconds])),
+            "b_pkl": lambda path: path.write_bytes(pickle.dumps({"acc": acc, "seconds": seconds})),
+            "events.out.tfevents.1.host_0": tell(("acc", acc), ("seconds", seconds)),
+            "d_npy": lambda path: np.save(path, np.array([seconds])),
+            "e_bin": lambda path: path.write_bytes(b"\0" + str(seconds).encode()),
+        }
+
+    kept = keep_repeated_outputs(read(**leave(0.5, 1.5)), read(**leave(0.5, 2.5)))
+    now, other = read(**leave(0.5, 3.5)), read(**leave(0.25, 3.5))
+
+    assert compare_outputs(kept, now) == Changes()
+    assert [number.split(":")[0] for number in compare_outputs(kept, other).numbers] == [
+        "out/a.npz", "out/b.pkl", "out/events.out.tfevents",
+    ]  # fmt: skip
+    assert list_unsteady_outputs(kept) == sorted(kept)
+    assert not are_known(now, kept)
+
+
+def test_days_and_ids_in_a_file_are_told_and_today_is_not(read):
+    """A forecast for the next day is another one; a log of today and tomorrow's is the same."""
+    today, ago = (datetime.datetime.now(tz=datetime.UTC).date() - datetime.timedelta(days=n) for n in (0, 30))
+    before = read(a_csv=f"2024-03-05,0.5\n{today},1\n", b_csv="0a1b2c3d4e,0.5\n", c_csv=f"{today},7\n")
+    now = read(a_csv=f"2024-03-06,0.5\n{today},1\n", b_csv="0a1b2c3d4f,0.5\n", c_csv=f"{today},7\n")
+
+    assert compare_outputs(before, now) == Changes(
+        others=("out/a.csv, its dates and ids", "out/b.csv, its dates and ids")
+    )
+    assert not any(name.startswith("out/c.csv,") for name in before)
+    assert are_known(now, keep_repeated_outputs(before, before))
+    assert read(c_csv=f"{ago},7\n").keys() == {"out/c.csv", "out/c.csv, its dates and ids"}
+
+
+def test_a_step_in_a_name_is_none_of_a_moment(read):
+    """A checkpoint of the next step, a forecast of another day; seconds since 1970 are a moment."""
+    now = int(time.time())
+    for one, two, lost in (
+        ("model_000002_txt", "model_000003_txt", ("out/model.000002.txt",)),
+        ("day_2024-03-05_txt", "day_2024-03-06_txt", ("out/day.2024-03-05.txt",)),
+        (f"log_{now}_txt", f"log_{now + 60}_txt", ()),
+    ):
+        assert compare_outputs(read(**{one: "loss 0.5"}), read(**{two: "loss 0.5"})).lost == lost
+
+
+def test_words_before_safetensors_are_told(read):
+    """Names of classes, a step."""
+    before, now = (
+        read(a_safetensors=lambda path, words=words: write_safetensors(path, {"a": [1.0]}, words))
+        for words in ("cat,dog", "dog,cat")
+    )
+
+    assert compare_outputs(before, now) == Changes(
+        others=("out/a.safetensors, metadata: classes 'cat,dog' -> 'dog,cat'",)
+    )
+
+
 def test_an_order_is_no_number(read):
     """Keys and rows may be written in another order; more of them are another form."""
     rows = [f"{i},{i / 7}\n" for i in range(20_000)]
@@ -297,9 +425,9 @@ def test_an_order_is_no_number(read):
         a_pkl=dump(x=1.5, y=10**400, z=2.5), b_csv="".join([*rows, "7"]), c_pt=saved(1.0, x=0.7, y=1.0)
     )
 
-    assert compare_outputs(first, second) == Changes(others=("out/a.pkl", "out/b.csv"))
+    assert compare_outputs(first, second) == Changes(others=("out/b.csv",))
     assert compare_outputs(first, more) == Changes(
-        others=("out/a.pkl (2 -> 3 numbers)", "out/b.csv (40000 -> 40001 numbers)")
+        numbers=("out/c.pt, beside tensors: x 0.5 -> 0.7",), others=("out/b.csv (40000 -> 40001 numbers)",)
     )
 
 
@@ -316,7 +444,12 @@ def test_what_only_looks_like_a_pickle_is_bytes(content):
             Path(folder, name).write_bytes(magic + content + magic)
         Path(folder, "tfevents.1").write_bytes(struct.pack("<QI", len(content), 0) + content + b"1234")
 
-        assert {each.kind for each in read_outputs(Path(folder), 0).values()} <= {"bytes", "numbers", "text"}
+        assert {each.kind for each in read_outputs(Path(folder), 0).values()} <= {
+            "bytes",
+            "numbers",
+            "text",
+            "values",
+        }
 
 
 def test_a_date_in_a_file_is_no_result_and_a_huge_table_is_bytes(read):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trainkit.verify.printed import compare_printed, join_streams, keep_repeated, list_lost
+from trainkit.verify.printed import compare_printed, join_streams, keep_repeated, list_lost, list_passed_over
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,16 @@ from trainkit.verify.printed import compare_printed, join_streams, keep_repeated
         ("fit/loss: 0.12", "fit/loss: 0.13"),
         ("split/test_acc: 0.12", "split/test_acc: 0.13"),
         ("travel time 0.1234", "travel time 0.1235"),
+        ("queue memory purity 0.4419", "queue memory purity 0.7645"),
+        ('{"memory_spread": 0.44}', '{"memory_spread": 0.76}'),
+        ('{"speed_bias": 0.441}', '{"speed_bias": 0.764}'),
+        ("velocity rmse 0.4419 m/s", "velocity rmse 0.7645 m/s"),
+        ("minADE 0.44 m", "minADE 0.76 m"),
+        ("minFDE 3.51 m at horizon 4", "minFDE 3.52 m at horizon 4"),
+        ("q mean 0.441 min 0.359 max 0.7", "q mean 0.442 min 0.359 max 0.7"),
+        ("psnr 26.5 ms-ssim 0.35", "psnr 25.2 ms-ssim 0.35"),
+        ('{"auc": 0.44}', '{"auc": NaN}'),
+        ("bound 0.44", "bound Infinity"),
         ("MAE 0.12 m", "MAE 0.13 m"),
         ("id 12345678901234567890123", "id 12345678901234567890124"),
         ("fold 0.12\nfold 0.13", "fold 0.12\nfold 0.14\nfold 0.15"),
@@ -79,6 +89,13 @@ def test_other_numbers_are_a_result(before, now):
         ("{'train_runtime': '0.123'}", "{'train_runtime': '0.234'}"),
         ("{'eval_samples_per_second': 1234.5}", "{'eval_samples_per_second': 1235.5}"),
         ("12.345 tokens per sec", "12.346 tokens per sec"),
+        ("peak memory 1234", "peak memory 1235"),
+        ("memory used (GB): 1.234", "memory used (GB): 2.345"),
+        ("speed: 12.34 in it/s", "speed: 12.35 in it/s"),
+        ("done in 3.5 m", "done in 3.6 m"),
+        ("left 1h 20m", "left 1h 30m"),
+        ("took 3 min 20 s", "took 4 min 10 s"),
+        ("nan NaN", "NaN nan"),
         ("loss 0.1234", "loss 0.12343"),
         ("loss 1e-3", "loss 0.0010"),
         ("fold 0.12\nfold 0.14", "fold 0.12\nfold 0.13\nfold 0.14"),
@@ -206,3 +223,26 @@ def test_what_repeats_equals_both_that_it_was_made_of(first, second):
     assert compare_printed(first, first) is None
     assert compare_printed(kept, first) is compare_printed(kept, second) is None
     assert list_lost(kept, first) == list_lost(kept, second) == []
+
+
+def test_what_is_printed_more_often_is_told():
+    """Rows of a file that is written twice; words of which there were none before are no more than new."""
+    rows = "1,0.25\n2,0.5\n"
+
+    assert list_lost(rows, rows * 2 + "more 3\n") == ["'2,0.5', 2 -> 4 times"]
+    assert list_lost(rows, rows + "1 it/s\n" * 3) == []
+    assert list_lost("branch audio: confidence 0.4\nmax diff 0.5\nOn branch main", "") == [
+        "'branch audio: confidence 0.4'",
+        "'max diff 0.5'",
+    ]
+
+
+def test_numbers_that_are_passed_over_are_told_where_they_repeat():
+    """Called a time, with fewer decimals; not one that two runs print otherwise, or that is the same."""
+    before = keep_repeated(*(f"took 1.5 s\nacc 0.1234\nloss 0.50\nwarm 2 s\nran {n} s\n" for n in (1, 2)))
+
+    assert list_passed_over(before, "took 2.5 s\nacc 0.12\nloss 0.500\nwarm 2 s\nran 3 s\n") == [
+        "'took 1.5 s' -> 'took 2.5 s'",
+        "'acc 0.1234' -> 'acc 0.12'",
+    ]
+    assert list_passed_over(before, before) == []
