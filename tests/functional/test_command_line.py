@@ -137,6 +137,12 @@ BAD_INPUTS = [
         2,
         r"overlay-missing: --overlay .: is no file",
     ),
+    (
+        ["imports", "a"],
+        '[tool.trainkit.imports.targets.a]\ncommand = "python \'x"\n',
+        2,
+        r"settings-range: .*targets.a\] command: .*No closing quotation",
+    ),
     (["imports", "a", "--forbid", ""], None, 2, r"settings-range: .* forbid: '' is no module's name"),
     (
         ["verify", "--base", "HEAD", "--", "nosuchprogram"],

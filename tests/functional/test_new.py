@@ -101,6 +101,14 @@ def test_the_tests_of_a_new_project_pass(quick, monkeypatch):
     assert (config.exp_name, config.optimizer.name) == ("tiny_two", "adamw")
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused(quick, monkeypatch, capsys):
+    """Before anything is trained."""
+    monkeypatch.setattr(new.os, "access", lambda *_: False)
+
+    assert main(["new", "tiny_four"]) == 2
+    assert capsys.readouterr().err.startswith("trainkit: error: output-not-writable: ")
+
+
 @pytest.mark.parametrize("where", ["--no-git", "inside"])
 def test_without_a_repository_of_its_own(quick, monkeypatch, where):
     """On request, and inside another repository: the files alone, into an empty folder, too."""

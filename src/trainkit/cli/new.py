@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import os
 import shutil
 import sys
 import tempfile
@@ -42,6 +43,8 @@ def run(argv: list[str]) -> int:
         raise UsageError(
             "new-folder-taken", f"{target} exists already; take another name, or an empty folder"
         )
+    if not os.access(target.parent, os.W_OK):
+        raise UsageError("output-not-writable", f"{target.parent} is no folder to write to")
     commits = not options.no_git and not _is_in_repository(target.parent)
     progress = progress_printer()
     with _build_beside(target) as project:

@@ -23,7 +23,7 @@ STYLE = """
 body{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:64rem;
 margin:2rem auto;padding:0 1rem}h1{font-size:1.5rem;margin:0}h2{font-size:1rem;margin:1.8rem 0 .4rem}
 p{margin:.2rem 0;color:var(--soft)}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));gap:1rem}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(26rem,100%),1fr));gap:1rem}
 figure{margin:0;min-width:0}figcaption{font-size:.85rem;color:var(--soft)}svg{width:100%;height:auto;display:block}
 svg text{fill:var(--soft);font:11px system-ui,sans-serif}.grid{stroke:var(--line)}
 .curve{fill:none;stroke-width:2;stroke-linejoin:round}
@@ -118,7 +118,7 @@ def draw_chart(name: str, rows: Sequence[dict[str, str]]) -> str:
     def place(point: Point) -> Point:
         across = (point[0] - steps[0]) / (steps[-1] - steps[0])
         up = (point[1] - values[0]) / (values[-1] - values[0])
-        return LEFT + across * (WIDTH - LEFT - 12), HEIGHT - BOTTOM - up * (HEIGHT - BOTTOM - TOP)
+        return LEFT + across * (WIDTH - LEFT - 20), HEIGHT - BOTTOM - up * (HEIGHT - BOTTOM - TOP)
 
     axes = [_draw_value(value, place((steps[0], value))[1]) for value in values]
     axes += [_draw_step(step, place((step, values[0]))[0]) for step in steps]

@@ -112,6 +112,7 @@ def _train(run: Run) -> TrainResult:
     except BaseException as error:
         slug = f"{error.slug}: " if isinstance(error, TrainkitError) else ""
         status = "failed" if isinstance(error, Exception) else "interrupted"
+        status = "pruned" if type(error).__name__ == "TrialPruned" else status  # Optuna's, not imported here
         run.trackers.close(status, f"{slug or type(error).__name__ + ': '}{error}".rstrip(": "))
         raise
     finally:

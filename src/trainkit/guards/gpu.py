@@ -36,6 +36,8 @@ def check(context: Context) -> Verdict:
     settings = context.parse(GpuSettings)
     if not (context.candidate.path / settings.folder).is_dir():
         summary = f"there is no folder {settings.folder}"
+        if "folder" in context.table:
+            raise CannotJudgeError("folder-missing", f"[tool.trainkit.gpu] {summary}")
         return Verdict(guard=context.name, status=Status.SKIPPED, summary=summary)
     context.progress("pytest -m gpu")
     with tempfile.TemporaryDirectory(prefix="gpu-", dir=context.candidate.scratch) as folder:

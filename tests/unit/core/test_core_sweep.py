@@ -1,5 +1,6 @@
 """`trainkit sweep`: the same trials however often it is killed, and by however many workers."""
 
+import json
 import os
 import signal
 import subprocess
@@ -224,6 +225,8 @@ def test_a_pruned_trial_is_shorter(make):
     assert [trial.state.name for trial in study.trials] == ["PRUNED"] * 2
     assert all(list(trial.intermediate_values) == [0] for trial in study.trials)
     assert draw(make(), study) == []
+    runs = [json.loads(path.read_text()) for path in make().folder.glob("*/run.json")]
+    assert [run["status"] for run in runs] == ["pruned"] * 2
 
 
 def test_a_trial_that_diverges_is_pruned(make, monkeypatch):

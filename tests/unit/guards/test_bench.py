@@ -401,8 +401,11 @@ def test_a_linked_folder_of_the_baseline_is_replaced(make_project):
 
 
 def test_no_benchmarks_are_skipped(make_project):
-    """A project without the folder is said to have none."""
-    assert judge(make_project({"a.py": ""}).path, ["bench"]).verdicts[0].status is Status.SKIPPED
+    """A project without the folder is said to have none; one that names it has a mistake in its settings."""
+    project = make_project({"a.py": ""})
+    assert judge(project.path, ["bench"]).verdicts[0].status is Status.SKIPPED
+    verdict = judge(project.path, ["bench"], overrides={"bench": {"folder": "benchmark"}}).verdicts[0]
+    assert [finding.rule for finding in verdict.findings] == ["folder-missing"]
 
 
 def test_trainkit_can_be_judged_itself(make_project):

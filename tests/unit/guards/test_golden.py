@@ -6,7 +6,7 @@ import json
 import pytest
 
 from trainkit.gate import judge
-from trainkit.verdict import Status, exit_status
+from trainkit.verdict import Severity, Status, exit_status
 
 # Writes to TRAINKIT_TRACE what the recorder would: one parameter, one loss per step.
 TRAIN = """
@@ -158,6 +158,36 @@ def test_with_a_baseline_two_revisions_are_compared_on_this_machine(project):
 
     assert (verdict.status, rules(verdict)) == (Status.DIVERGED, ["golden-diverged", "golden-not-comparable"])
     assert "diverged from the baseline HEAD" in verdict.findings[0].message
+
+
+def test_elsewhere_a_change_that_its_golden_accepts_is_no_failure(project):
+    """How training differs is known where the golden was made; a golden that is as it was accepts nothing."""
+    change(project, losses=[3, 2, 7])
+    check(project, update=True)
+    make_foreign(project)
+    verdict = check(project, base="HEAD~1")
+
+    assert (verdict.status, rules(verdict)) == (
+        Status.PASSED,
+        ["golden-rebaselined", "golden-not-comparable"],
+    )
+    assert verdict.findings[0].severity is Severity.WARNING
+    assert "as its golden does, which was made in another environment" in verdict.summary
+
+
+def test_what_is_saved_otherwise_is_a_warning(project):
+    """It is no number of training, and a resume may go on from it."""
+    train = (project.path / "train.py").read_text()
+    saved = '"gradients": "g" * 16, "saved": [["", settings.get("saved", "n"), "", ""]],'
+    project.write("train.py", train.replace('"gradients": "g" * 16,', saved))
+    check(project, update=True)
+    project.commit("saves")
+    change(project, saved="m")
+    verdict = check(project, base="HEAD")
+
+    assert verdict.status is Status.IDENTICAL
+    assert verdict.findings[0].severity is Severity.WARNING
+    assert "what it saves beside that is other numbers" in verdict.findings[0].message
 
 
 def test_a_golden_that_the_baseline_has_left_is_said_to_be_older(project):

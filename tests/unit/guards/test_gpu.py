@@ -12,9 +12,9 @@ MARKED = "import pytest\n\npytestmark = pytest.mark.gpu\n\n\ndef test_it():\n   
 
 @pytest.fixture
 def check(make_project):
-    def run(files):
+    def run(files, **table):
         project = make_project({"pyproject.toml": PYPROJECT, "work.py": "RIGHT = True\n"} | files)
-        return judge(project.path, ["gpu"]).verdicts[0]
+        return judge(project.path, ["gpu"], overrides={"gpu": table}).verdicts[0]
 
     return run
 
@@ -55,6 +55,14 @@ def test_no_marked_test_is_skipped(check):
 def test_no_folder_is_skipped(check):
     """So is a project without the folder."""
     assert check({}).summary == "there is no folder tests/gpu"
+
+
+def test_a_folder_that_the_settings_name_must_be_there(check):
+    """A misspelt one would leave the tests out for ever."""
+    verdict = check({}, folder="test/gpus")
+    assert verdict.status is Status.ERROR
+    assert verdict.findings[0].rule == "folder-missing"
+    assert "[tool.trainkit.gpu] there is no folder test/gpus" in str(verdict)
 
 
 def test_a_suite_that_does_not_start_is_no_verdict(check):

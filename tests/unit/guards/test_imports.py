@@ -261,6 +261,21 @@ def test_a_target_that_the_baseline_lacks_is_judged_alone(make_project):
     assert verdict.measurements[0].baseline is None
 
 
+def test_a_target_that_fails_at_the_baseline_alone_is_said_not_to_be_compared(make_project):
+    """The ratchet has nothing to hold on to, which is no pass in silence; of a command as of a module."""
+    project = make_project({"src/pack/__init__.py": "", "src/pack/m.py": "import nothing_here\n"})
+    project.write("src/pack/m.py", "import json\n")
+    table = {"pack.m": {"ratchet": True}, "run": {"command": "python -c 'import pack.m'", "ratchet": True}}
+    verdict = judge(
+        project.path, ["imports"], base="HEAD", overrides={"imports": {"targets": table}}
+    ).verdicts[0]
+
+    found = [each for each in verdict.findings if each.rule == "import-baseline-failed"]
+    assert [each.severity for each in found] == [Severity.WARNING] * 2
+    assert found[0].message == "importing pack.m fails at the baseline: nothing is compared with it"
+    assert found[0].evidence == ("ModuleNotFoundError: No module named 'nothing_here'",)
+
+
 def test_without_targets_the_guard_is_skipped(make_project):
     """Nothing configured is said, and is no pass."""
     verdict = judge(make_project({"a.py": ""}).path, ["imports"]).verdicts[0]

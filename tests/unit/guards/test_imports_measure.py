@@ -144,8 +144,6 @@ def test_a_console_script_is_run_with_help(tree):
     assert target.find_target(tree, "heavy.core").words() == ["python", "-c", "import heavy.core"]
     with pytest.raises(UsageError, match="'no-such-script' is no module"):
         target.find_target(tree, "no-such-script")
-    with pytest.raises(UsageError, match="No closing quotation"):
-        target.find_target(tree, "x", "python 'a")
 
 
 def test_what_cannot_be_measured_is_no_verdict(tree):

@@ -63,6 +63,8 @@ def check(context: Context) -> Verdict:
     settings = context.parse(BenchSettings)
     if not (context.candidate.path / settings.folder).exists():
         summary = f"there is no folder {settings.folder}"
+        if "folder" in context.table:
+            raise CannotJudgeError("folder-missing", f"[tool.trainkit.bench] {summary}")
         return Verdict(guard=context.name, status=Status.SKIPPED, summary=summary)
     suite = Suite(folder=settings.folder, keyword=settings.keyword, timeout_s=settings.timeout_s)
     with _make_trees(context) as trees:

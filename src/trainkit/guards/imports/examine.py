@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 
 from trainkit.errors import CannotJudgeError, UsageError
@@ -10,7 +11,6 @@ from trainkit.guards.imports.compare import Comparison, compare
 from trainkit.guards.imports.measure import Imported, Target, measure
 from trainkit.guards.imports.target import explain_missing, find_target
 from trainkit.guards.imports.times import Times, time_pairs
-from trainkit.repo.trees import Tree
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class TargetSettings:
         for name in self.forbid:
             if not all(part.isidentifier() for part in name.split(".")):
                 raise ValueError(f"forbid: {name!r} is no module's name")
+        try:
+            shlex.split(self.command)
+        except ValueError as error:
+            raise ValueError(f"command: {self.command!r}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Examined:
     before: Imported | None
     comparison: Comparison
     times: Times | None = None
+    unmeasured: str = ""  # why the baseline, which has it, was not
 
 
 def examine(context: Context, name: str, settings: TargetSettings, num_pairs: int) -> Examined:
@@ -62,9 +67,14 @@ def examine(context: Context, name: str, settings: TargetSettings, num_pairs: in
     if baseline is None:
         return Examined(settings, target, now, None, Comparison())
     old = find_target(baseline, name, settings.command)
-    before = _measure_baseline(baseline, old)
-    if before is None:
-        return Examined(settings, target, now, None, Comparison())
+    try:
+        before = measure(baseline, old, prove=True)
+    except CannotJudgeError as error:
+        if error.slug != "import-failed":
+            raise
+        is_new = explain_missing(baseline, old, error.evidence)
+        why = "" if is_new else next(reversed(error.evidence), "it says nothing")
+        return Examined(settings, target, now, None, Comparison(), unmeasured=why)
 
     def remeasure() -> tuple[Imported, Imported]:
         return measure(baseline, old, prove=True), measure(candidate, target, prove=True)
@@ -72,12 +82,3 @@ def examine(context: Context, name: str, settings: TargetSettings, num_pairs: in
     comparison = compare(before, now, remeasure)
     times = time_pairs(baseline, candidate, old, target, num_pairs) if num_pairs else None
     return Examined(settings, target, now, before, comparison, times)
-
-
-def _measure_baseline(tree: Tree, target: Target) -> Imported | None:
-    try:
-        return measure(tree, target, prove=True)
-    except CannotJudgeError as error:
-        if error.slug != "import-failed":
-            raise
-        return None  # the baseline has no such module yet

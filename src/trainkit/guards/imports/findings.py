@@ -24,6 +24,13 @@ def find(context: Context, examined: Examined) -> Iterator[Finding]:
     yield from _find_too_many(examined)
     if examined.now.cpu_s > examined.settings.max_seconds:  # without witnesses it may be within
         yield from _find_too_slow(context, examined)
+    if examined.unmeasured:
+        yield Finding(
+            rule="import-baseline-failed",
+            message=f"{examined.target.verb()} fails at the baseline: nothing is compared with it",
+            severity=Severity.WARNING,
+            evidence=(examined.unmeasured,),
+        )
     if examined.before is not None:
         yield from _find_grown(root, examined)
         yield from _find_new_packages(root, examined)

@@ -20,6 +20,7 @@ from trainkit.repo.process import WITHOUT_COVERAGE, run_in_tree
 from trainkit.repo.trees import Tree
 
 _TIMEOUT_S = 300.0
+_SHOWN = 6  # of the last lines of what failed
 _PROBE = Path(__file__).with_name("probe.py")
 _PAGE_BYTES = 4096
 _STANDARD = os.path.dirname(os.__file__) + "/"  # noqa: PTH120
@@ -210,7 +211,7 @@ def run_probe(tree: Tree, target: Target, mode: str, *, prove: bool) -> dict[str
         )
         if done.returncode:
             message = f"{target.describe()} fails on the {tree.side} side"
-            raise CannotJudgeError("import-failed", message, evidence=done.last_words())
+            raise CannotJudgeError("import-failed", message, evidence=done.last_words(_SHOWN))
         written = [marshal.loads(path.read_bytes()) for path in Path(folder).glob("*.facts")]  # noqa: S302  # our own
         if not written:
             message = (

@@ -19,11 +19,11 @@ def find_target(tree: Tree, name: str, command: str = "") -> Target:
     Where a module and a script have one name, it is the module.
 
     Raises:
-        UsageError: the command cannot be split into words, or there is nothing of that name.
+        UsageError: there is nothing of that name.
         CannotJudgeError: pyproject.toml of the tree cannot be read.
     """
     if command:
-        return Target(name, _split(name, command))
+        return Target(name, tuple(shlex.split(command)))
     script = _read_scripts(tree.path).get(name)
     if script and not any(_is_module(Path(folder), name) for folder in tree.python_path()):
         module, _, attribute = script.partition(":")
@@ -51,16 +51,6 @@ def explain_missing(tree: Tree, target: Target, evidence: Sequence[str]) -> str:
     known = {".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files}
     hint = suggest(target.name, sorted(known))
     return f"there is no module '{target.name}'" + (hint if hint.startswith("; did you") else "")
-
-
-def _split(name: str, command: str) -> tuple[str, ...]:
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise UsageError(
-            "settings-range", f"[tool.trainkit.imports.targets.{name}] command: {error}"
-        ) from error
-    return tuple(words)
 
 
 def _is_module(folder: Path, name: str) -> bool:
