@@ -45,21 +45,22 @@ def check(context: Context) -> Verdict:
     before, after = Copies(old), Copies(new)
     copies = list(_list_copies(before, after))
     findings = [*_tell_gained(copies), *_list_uneven(before, after), *_list_unmeasured(old, new)]
-    num_new = len(copies)
-    was, repeated = before.count_repeated_lines(), after.count_repeated_lines()
-    num_less = was - repeated
-    less = f"; copies repeat {num_less} lines less" if num_less > 0 else ""
     num_uneven = sum(finding.rule == "duplication-uneven" for finding in findings)
     num_intended = sum(bool(body.intended) for body in after.bodies)
-    meant = f"; {num_intended} copies are meant, and say so" if num_intended else ""
+    was, repeated = before.count_repeated_lines(), after.count_repeated_lines()
+    parts = [
+        _count(len(copies), "new copy", "new copies")
+        + f", {_count(num_uneven, 'change', 'changes')} that forgot some, in {len(new)} files",
+        f"copies repeat {was - repeated} lines less" if repeated < was else "",
+        f"{num_intended} copies are meant, and say so" if num_intended else "",
+    ]
     return Verdict(
         guard=context.name,
         status=status_of(findings),
-        summary=f"{num_new} new copies, {num_uneven} changes that forgot some, in {len(new)} files"
-        f"{less}{meant}",
+        summary="; ".join(filter(None, parts)),
         findings=tuple(findings),
         measurements=(
-            Measurement(name="new copies", value=num_new, unit="copies"),
+            Measurement(name="new copies", value=len(copies), unit="copies"),
             Measurement(
                 name="repeated by copies",
                 value=repeated,
@@ -70,6 +71,10 @@ def check(context: Context) -> Verdict:
             Measurement(name="waived", value=num_intended, unit="functions", how="comments with a reason"),
         ),
     )
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _read(context: Context, root: Path, settings: DuplicationSettings) -> list[Source]:

@@ -99,6 +99,9 @@ class Packed(NamedTuple):
     size: int
     checksum: int
 
+    def __repr__(self) -> str:
+        return f"<{self.size} bytes, CRC {self.checksum}>"
+
 
 def list_values(pairs: Iterable[tuple[str, Any]]) -> Output:
     """Put down numbers and words by their paths: JSON of {path: the value as Python writes it}."""

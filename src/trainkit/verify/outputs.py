@@ -274,7 +274,7 @@ def _tell_first(path: str, found: Sequence[str]) -> tuple[str, ...]:
 def _are_results(before: str, now: str, *, whole: bool) -> bool:
     """Tell whether two values are numbers, and not both whole if these are not meant, or packed alike."""
     pair = (before, now)
-    if all(each.startswith("Packed(") for each in pair):
+    if all(each.startswith("<") for each in pair):
         return before.partition(",")[0] == now.partition(",")[0]
     are_whole = all(re.fullmatch(r"-?\d+", each) for each in pair)
     return (whole or not are_whole) and all(

@@ -109,7 +109,7 @@ def _list_oftener(left: list[_Line], right: list[_Line]) -> Iterator[str]:
     theirs = _group(right)
     for words, ours in _group(left).items():
         count, count_now = len(ours), len(theirs.get(words, []))
-        if count_now > count and any(words) and words != ("", "") and _may_be_lost(words, ours[-1]):
+        if count_now > count and _may_be_lost(words, ours[-1]):
             yield f"{_tell(words, ours[-1])[:_WIDTH]!r}, {count} -> {count_now} times"
 
 

@@ -250,6 +250,22 @@ def test_targets_that_are_misspelt_get_their_names(make_project):
     assert verdict.summary.startswith("could not judge: unknown-target; pack.cli ")
 
 
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("import heavy\n", "import it in the function"),
+        ("def load():\n    import heavy\n\n\nload()\n", "call that later"),
+    ],
+)
+def test_the_hint_is_for_where_the_import_stands(check, code, hint):
+    """What is in a function already is brought by its call."""
+    verdict = check(
+        {"src/pack/helpers.py": code, "src/pack/cli.py": "from pack import helpers\n"}, forbid=["heavy"]
+    )
+
+    assert hint in verdict.findings[0].hint
+
+
 def test_a_target_that_the_baseline_lacks_is_judged_alone(make_project):
     """A new module has no baseline, which is no error."""
     project = make_project({"src/pack/__init__.py": ""})

@@ -231,6 +231,7 @@ def test_what_is_printed_more_often_is_told():
 
     assert list_lost(rows, rows * 2 + "more 3\n") == ["'2,0.5', 2 -> 4 times"]
     assert list_lost(rows, rows + "1 it/s\n" * 3) == []
+    assert list_lost("0.5\n", "0.5\n0.25\n") == ["'0.5', 1 -> 2 times"]
     assert list_lost("branch audio: confidence 0.4\nmax diff 0.5\nOn branch main", "") == [
         "'branch audio: confidence 0.4'",
         "'max diff 0.5'",

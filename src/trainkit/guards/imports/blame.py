@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from trainkit.guards.imports.measure import Cost, Imported, Importer
 from trainkit.verdict import Finding, Severity
 
 _HINT = "import it in the function that needs it, or under TYPE_CHECKING"
+_HINT_CALL = "it is imported in a function, which is called at start-up: call that later"
 _NUM_SHOWN = 8
 
 
@@ -35,8 +38,19 @@ def blame(
         file=(own and locate(root, own.file)) or "",
         line=own.line if own else 0,
         evidence=(*(show_line(root, link) for link in chain), f"without it: {show_cost(cost)} less", *also),
-        hint=_HINT,
+        hint=_HINT_CALL if own and _is_in_function(root / own.file, own.line) else _HINT,
     )
+
+
+def _is_in_function(path: Path, line: int) -> bool:
+    """Tell whether a line stands in a function: what brings it is the call."""
+    with suppress(OSError, SyntaxError, ValueError, RecursionError):
+        return any(
+            node.lineno < line <= (node.end_lineno or 0)
+            for node in ast.walk(ast.parse(path.read_bytes()))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        )
+    return False
 
 
 def find_own_line(root: Path, chain: list[Importer]) -> Importer | None:
