@@ -135,21 +135,24 @@ def _keep_alike(a: Output, b: Output, *, known: bool) -> Output:
         return Output("text", keep_repeated(a.content, b.content, known=known))
     if a.kind == b.kind == "values":
         ours, theirs = json.loads(a.content), json.loads(b.content)
-        both = {
-            path: value if value == theirs[path] else _UNSTEADY
-            for path, value in ours.items()
-            if path in theirs
-        }
-        return Output("values", json.dumps(both))
+        both = ours.keys() & theirs.keys()
+        return Output(
+            "values", json.dumps({key: _keep_one(ours[key], theirs[key]) for key in ours if key in both})
+        )
     if a.kind == b.kind == "tensors":
         (names, *_), (others, *_) = _read_tensors(a), _read_tensors(b)
         if names.keys() == others.keys() and "" not in names:
-            parts = {
-                name: row if row == others[name] else f"{row.partition(':')[0]}:{_UNSTEADY}"
-                for name, row in names.items()
-            }
-            return Output("tensors", "\n".join(f"{row}:{name}" for name, row in parts.items()))
+            return Output(
+                "tensors", "\n".join(f"{_keep_one(names[key], others[key])}:{key}" for key in names)
+            )
     return Output("unsteady", "")
+
+
+def _keep_one(value: str, other: str) -> str:
+    """Give a value, or "size:checksum" of a tensor, without what does not repeat."""
+    size, colon, checksum = value.partition(":")
+    is_tensor = colon and size.isdigit() and checksum.isdigit()
+    return value if value == other else f"{size}:{_UNSTEADY}" if is_tensor else _UNSTEADY
 
 
 def are_known(outputs: Outputs, repeated: Outputs) -> bool:

@@ -153,20 +153,25 @@ def _advise_share(tree: Tree, copy: Tree, done: Completed) -> str:
     missed = r"FileNotFound|ModuleNotFound|No such file|not found|does not exist|cannot find"
     if not re.search(missed, said):
         return ""
-    here = Path.cwd()
     for text in _QUOTED.findall(said):
         relative = text.removeprefix(str(copy.path)).removeprefix(str(tree.origin)).lstrip("/")
         for path in (Path(relative), Path(relative).parent):
-            if not path.parts or (copy.path / path).exists():
-                continue
-            if here.is_relative_to(tree.origin) and (here / path).exists() and here != tree.origin:
-                return f"; it runs in {tree.origin}, where this is {here.relative_to(tree.origin) / path}"
-            if (tree.origin / path).exists():
-                return f"; git ignores {path}, which your folder has: --share {shlex.quote(str(path))}"
+            if path.parts and not (copy.path / path).exists() and (advice := _advise_path(tree, path)):
+                return advice
     for name in _list_empty_submodules(tree):
         if "ModuleNotFound" in said or name in said:
             help_ = f"git submodule update --init, or git -C {shlex.quote(name)} fetch"
             return f"; the submodule {name} is empty there: {help_}"
+    return ""
+
+
+def _advise_path(tree: Tree, path: Path) -> str:
+    """Say where a path is that the tree lacks: in the folder where the user stands, or ignored by git."""
+    here = Path.cwd()
+    if here != tree.origin and here.is_relative_to(tree.origin) and (here / path).exists():
+        return f"; it runs in {tree.origin}, where this is {here.relative_to(tree.origin) / path}"
+    if (tree.origin / path).exists():
+        return f"; git ignores {path}, which your folder has: --share {shlex.quote(str(path))}"
     return ""
 
 

@@ -124,8 +124,7 @@ def _list_simpler(judge: Judge) -> list[tuple[Piece, Piece]]:
     return [(new, old) for new, old in pairs if excess_of(judge, new, 0) < excess_of(judge, old, 0)]
 
 
-def _list_measurements(judge: Judge) -> Iterator[Measurement]:
-    matching = judge.matching
+def _measure_simpler(judge: Judge) -> Iterator[Measurement]:
     for new, was in _list_simpler(judge):
         for name in MEASURES:
             if value_of(new, name) < value_of(was, name) > getattr(judge.settings, name)[0]:
@@ -136,6 +135,11 @@ def _list_measurements(judge: Judge) -> Iterator[Measurement]:
                     baseline=value_of(was, name),
                     how=f"{new.source.path}:{new.facts.line}",
                 )
+
+
+def _list_measurements(judge: Judge) -> Iterator[Measurement]:
+    matching = judge.matching
+    yield from _measure_simpler(judge)
     for label, kinds in (("worst function", {"function", "method"}), ("worst module body", {MODULE_BODY})):
         for name in ("cyclomatic", "cognitive"):
             chosen = [piece for piece in matching.new if piece.facts.kind in kinds]
