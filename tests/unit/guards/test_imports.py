@@ -275,6 +275,7 @@ def test_a_target_that_the_baseline_lacks_is_judged_alone(make_project):
 
     assert verdict.status is Status.PASSED
     assert verdict.measurements[0].baseline is None
+    assert verdict.findings == ()
 
 
 def test_a_target_that_fails_at_the_baseline_alone_is_said_not_to_be_compared(make_project):

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from trainkit.review import clones
 from trainkit.review.bodies import read_bodies
-from trainkit.review.clones import find_clones
+from trainkit.review.clones import Copies, find_clones
 from trainkit.review.findings import list_issues
 from trainkit.review.runs import measure_share
 
@@ -437,3 +438,12 @@ def test_one_long_line_hides_no_copy():
     ((base, code),) = pairs
 
     assert "near" in {each.grade for each in find_clones(sources(a=base, b=code))}
+
+
+def test_lines_are_repeated_by_what_is_a_copy_not_by_what_resembles_it():
+    """The copies beyond the first of each class."""
+    found = Copies(sources(a=TRAIN, b=TRAIN, c=TRAIN))
+
+    assert found.count_repeated_lines() == sum(each.num_lines_saved for each in found.classes) > 0
+    found.classes = [replace(each, grade="related") for each in found.classes]
+    assert found.count_repeated_lines() == 0

@@ -1,8 +1,10 @@
 """The deep pass in processes of its own: every operation of one step, and not a bit of it changed."""
 
 import pytest
+import torch
 
 from tests.unit.trace.conftest import PRELOAD
+from trainkit.trace.deep import sample
 from trainkit.trace.locate import locate, read_deep
 from trainkit.trace.store import find_recording
 
@@ -324,3 +326,11 @@ def test_lines_that_run_in_workers_are_told_in_files(run, method, tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(find_recording(done.folder).paths) == 1
     assert [path.read_text() for path in done.folder.glob("lines-*.txt")] == ['["program.py", 8]\n']
+
+
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions")
+def test_a_sample_of_a_quantized_tensor_is_its_whole_numbers():
+    """It has no list of its values, and the pass must not end there."""
+    tensor = torch.quantize_per_tensor(torch.arange(4.0), 0.5, 0, torch.qint8)
+
+    assert sample(tensor)["values"] == [0, 2, 4, 6]

@@ -94,6 +94,7 @@ def test_other_numbers_are_a_result(before, now):
         ("speed: 12.34 in it/s", "speed: 12.35 in it/s"),
         ("done in 3.5 m", "done in 3.6 m"),
         ("left 1h 20m", "left 1h 30m"),
+        ("so far 3m 20s", "so far 4m 30s"),
         ("took 3 min 20 s", "took 4 min 10 s"),
         ("nan NaN", "NaN nan"),
         ("loss 0.1234", "loss 0.12343"),
