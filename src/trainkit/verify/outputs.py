@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
@@ -289,33 +290,35 @@ def _read_tensors(output: Output) -> tuple[dict[str, str], list[str], list[str]]
     """Give what each name holds, and of all tensors the sizes with checksums, and the sizes."""
     rows = [row.split(":", 2) for row in output.content.splitlines()]
     named = {name: f"{size}:{checksum}" for size, checksum, name in rows}
-    return named, [f"{size}:{checksum}" for size, checksum, _ in rows], [size for size, *_ in rows]
+    return named, [f"{size}:{checksum}" for size, checksum, _ in rows], sorted(size for size, *_ in rows)
 
 
 def _differs(before: Output, now: Output) -> bool:
     """Tell whether more than the names differ."""
     if before.kind != "tensors" or now.kind != "tensors":
         return True
-    (names, left, _), (new_names, right, _) = _read_tensors(before), _read_tensors(now)
-    if names.keys() == new_names.keys() and "" not in names:
-        return any(_are_others(names[name], new_names[name]) for name in names)
-    return left != right
+    return _read_tensors(before)[2] != _read_tensors(now)[2] or _count_changed(before, now) > 0
 
 
 def _compare_tensors(before: Output, now: Output) -> str:
-    """Say how many tensors hold other values: by name where names are known and the same, else of any."""
-    (names, left, sizes), (new_names, right, new_sizes) = _read_tensors(before), _read_tensors(now)
+    """Say how many tensors hold other values, if there are as many of the same sizes."""
+    (_, rows, sizes), changed = _read_tensors(before), _count_changed(before, now)
+    same = sizes == _read_tensors(now)[2]
+    return f"{changed} of {len(rows)} tensors hold other numbers" if changed and same else ""
+
+
+def _count_changed(before: Output, now: Output) -> int:
+    """Count the tensors that repeat and hold other values: by name where names are known and the same."""
+    (names, rows, _), (new_names, new_rows, _) = _read_tensors(before), _read_tensors(now)
     if names.keys() == new_names.keys() and "" not in names:
-        changed = sum(_are_others(names[name], new_names[name]) for name in names)
-    else:
-        changed = sum(a != b for a, b in zip(left, right, strict=False))
-    same = sorted(sizes) == sorted(new_sizes)
-    return f"{changed} of {len(left)} tensors hold other numbers" if changed and same else ""
+        pairs = [(names[name], new_names[name]) for name in names]
+        rows, new_rows = [one for one, other in pairs if one != other and not _is_open(other)], []
+    return sum(not _is_open(row) for row in (Counter(rows) - Counter(new_rows)).elements())
 
 
-def _are_others(before: str, now: str) -> bool:
-    """Tell whether two tensors, "size:checksum", differ, if both repeat."""
-    return before != now and not any(each.endswith(f":{_UNSTEADY}") for each in (before, now))
+def _is_open(row: str) -> bool:
+    """Tell whether a tensor, "size:checksum", does not repeat."""
+    return row.endswith(f":{_UNSTEADY}")
 
 
 def _compare_numbers(before: Output, now: Output) -> str:

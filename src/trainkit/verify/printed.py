@@ -57,9 +57,8 @@ _METER = re.compile(r"(\d\S{0,30} \[\d+:\d\d[^\]\n]*\])(?=[^\n\r])")
 # A bar that is not full yet, its times taken out: it is drawn when there is time for it.
 _UNFINISHED = re.compile(r"(?<!\d)\d{1,2}%\|.*\[<")
 _PLACE = "\x1d"  # around how far such a bar is
-_RATE = re.compile(
-    r"(?<![a-z])(?!(?:[ckm]?m|rad|deg)/s)\w+/s\b|\bs/\w"
-)  # a meter is printed when there is time
+# A meter is printed when there is time for it.
+_RATE = re.compile(r"(?<![a-z])(?!(?:[ckm]?m|rad|deg)/s)\w+/s\b|\bs/\w")
 _WARNING = re.compile(r"\.py:\d+: \w*Warning\b")  # the line behind it is one of the program
 _ORIGIN = re.compile(r"(?<![a-z])(?:git|dirty|diff|commit|branch|revision|host)(?![a-z])", re.IGNORECASE)
 _CONTROL = re.compile(r"(?:\x1b\[[0-9;?]*[A-Za-z]|\s)+")  # colours and ways of the cursor; space is no word

@@ -368,6 +368,8 @@ def test_of_a_file_that_does_not_repeat_the_rest_is_compared(read):
     assert [number.split(":")[0] for number in compare_outputs(kept, other).numbers] == [
         "out/a.npz", "out/b.pkl", "out/events.out.tfevents",
     ]  # fmt: skip
+    renamed = read(a_npz=lambda path: np.savez(path, accuracy=np.array([0.5]), seconds=np.array([3.5])))
+    assert compare_outputs({"out/a.npz": kept["out/a.npz"]}, renamed) == Changes()
     assert list_unsteady_outputs(kept) == sorted(kept)
     assert not are_known(now, kept)
 
